@@ -1,0 +1,75 @@
+"""Coverage: the share of the ground truth that is among the candidates, the ceiling of any ranker."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from otto_gpu.candidates.fuse import UNRANKED, Candidates
+from otto_gpu.events.labels import Labels
+
+DEPTHS = (20, 50, 100)
+PERCENTILES = (5, 25, 50, 75, 95)
+
+
+def label_rows(candidates: Candidates, labels: Labels, code: int, n_items: int) -> np.ndarray:
+    """bool [m]: which candidates are ground truth of the type with this code."""
+    mine = labels.type == code
+    truth = labels.session[mine].astype(np.int64) * n_items + labels.aid[mine]
+    truth.sort()
+    keys = candidates.session.astype(np.int64) * n_items + candidates.aid
+    if not len(truth):
+        return np.zeros(len(keys), bool)
+    place = np.minimum(np.searchsorted(truth, keys), len(truth) - 1)
+    return truth[place] == keys
+
+
+class Coverage:
+    """Adds up chunk by chunk; `table()` gives per source, and for `all`, candidates per session and coverage per target."""
+
+    def __init__(self, sources, targets: dict[str, int], orders: dict[str, str]):
+        """targets: {name: type code}; orders: {target: the source whose order stands for all candidates}."""
+        self.sources, self.targets, self.orders = tuple(sources), targets, orders
+        self.sizes: dict[str, list[np.ndarray]] = {s: [] for s in (*self.sources, "all")}
+        self.found = {(s, t): np.zeros(len(DEPTHS) + 1, np.int64) for s in self.sizes for t in targets}
+
+    def add(self, candidates: Candidates, label: dict[str, np.ndarray]) -> None:
+        """label: {target: bool [m]}; without ground truth an empty dict."""
+        session_of = np.repeat(np.arange(len(candidates.sessions)), np.diff(candidates.pointer))
+        place = np.arange(len(candidates)) - np.repeat(candidates.pointer[:-1], np.diff(candidates.pointer))
+        for source in self.sizes:
+            if source == "all":
+                self.sizes[source].append(np.diff(candidates.pointer))
+            else:
+                there = candidates.ranks[:, self.sources.index(source)] != UNRANKED
+                self.sizes[source].append(np.bincount(session_of[there], minlength=len(candidates.sessions)))
+            for target, hit in label.items():
+                rank = candidates.ranks[:, self.sources.index(self.orders[target] if source == "all" else source)]
+                rank = rank.astype(np.int64)
+                if source == "all":
+                    # the hand-set order: by rank, then the others in the order of mention
+                    key = np.where(rank == UNRANKED, np.iinfo(np.int16).max + place, rank)
+                    order = np.lexsort((key, session_of))
+                    rank = np.empty(len(order), np.int64)
+                    rank[order] = place
+                for i, depth in enumerate((*DEPTHS, np.inf)):
+                    self.found[source, target][i] += np.count_nonzero(hit & (rank >= 0) & (rank < depth))
+
+    def table(self, totals: dict[str, int]) -> dict:
+        """totals: {target: how much ground truth there is}. JSON-ready; coverage is None where there is none."""
+        result = {}
+        for source, sizes in self.sizes.items():
+            counts = np.concatenate(sizes) if sizes else np.zeros(1, np.int64)
+            result[source] = {
+                "candidates": {
+                    "mean": round(float(counts.mean()), 2),
+                    **{f"p{p}": float(np.percentile(counts, p)) for p in PERCENTILES},
+                },
+                **{
+                    target: {
+                        name: round(float(found) / totals[target], 5) if totals.get(target) else None
+                        for name, found in zip((*map(str, DEPTHS), "all"), self.found[source, target], strict=True)
+                    }
+                    for target in self.targets
+                },
+            }
+        return result

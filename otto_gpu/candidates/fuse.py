@@ -1,0 +1,166 @@
+"""The union of what the sources name, with every source's score and rank, filled up with popular items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numba import njit, prange
+
+from otto_gpu.candidates.keys import ALL
+from otto_gpu.candidates.lookup import Histories
+from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.columns import AID, SESSION, recall_rank, recall_score
+from otto_gpu.events.log import EventLog
+
+UNRANKED = -1
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """sessions: int32 [S], ascending; pointer: int64 [S + 1]; aid: int32 [m]; scores: float32 [m, sources] (0 where the
+    source does not name the item); ranks: int16 [m, sources] from 0 (-1 where not). Candidates of a session stand in the order
+    of their first mention: history newest first, then recipe by recipe, then popular items.
+    """
+
+    sessions: np.ndarray
+    pointer: np.ndarray
+    aid: np.ndarray
+    scores: np.ndarray
+    ranks: np.ndarray
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.aid)
+
+    @property
+    def session(self) -> np.ndarray:
+        """int32 [m]"""
+        return np.repeat(self.sessions, np.diff(self.pointer))
+
+    def rows(self, first: int, last: int) -> Candidates:
+        """The sessions at the places first..last-1."""
+        part = slice(int(self.pointer[first]), int(self.pointer[last]))
+        pointer = self.pointer[first : last + 1] - self.pointer[first]
+        return Candidates(self.sessions[first:last], pointer, self.aid[part], self.scores[part], self.ranks[part], self.sources)
+
+    def to_table(self) -> pa.Table:
+        columns = {SESSION: self.session, AID: self.aid}
+        for i, source in enumerate(self.sources):
+            columns[recall_score(source)] = self.scores[:, i]
+            columns[recall_rank(source)] = self.ranks[:, i]
+        return pa.table(columns)
+
+    @classmethod
+    def from_table(cls, table: pa.Table, sources: tuple[str, ...]) -> Candidates:
+        session = table[SESSION].to_numpy()
+        first = np.flatnonzero(np.diff(session, prepend=-1))
+        scores = np.stack([table[recall_score(s)].to_numpy() for s in sources], axis=1)
+        ranks = np.stack([table[recall_rank(s)].to_numpy() for s in sources], axis=1)
+        pointer = np.append(first, len(session)).astype(np.int64)
+        return cls(np.array(session[first]), pointer, np.array(table[AID]), scores, ranks, tuple(sources))
+
+    def order(self, source: str, k: int) -> np.ndarray:
+        """int32 [S, k], padded with -1: the hand-set order, by a source's rank; the rest in the order of mention."""
+        rank = self.ranks[:, self.sources.index(source)].astype(np.int64)
+        place = np.arange(len(self)) - np.repeat(self.pointer[:-1], np.diff(self.pointer))
+        rank = np.where(rank == UNRANKED, np.iinfo(np.int16).max + place, rank)
+        return top_lists(self.pointer, self.aid, -rank.astype(np.float64), k)
+
+
+def top_lists(pointer: np.ndarray, aid: np.ndarray, score: np.ndarray, k: int) -> np.ndarray:
+    """int32 [S, k], padded with -1: each session's k best candidates by score, ties in the order in which they stand."""
+    session = np.repeat(np.arange(len(pointer) - 1), np.diff(pointer))
+    order = np.lexsort((np.arange(len(aid)), -score, session))
+    place = np.arange(len(aid)) - np.repeat(pointer[:-1], np.diff(pointer))
+    best = place < k
+    lists = np.full((len(pointer) - 1, k), -1, np.int32)
+    lists[session[best], place[best]] = aid[order][best]
+    return lists
+
+
+def popular_items(known: EventLog, days: float) -> np.ndarray:
+    """int32: the items of the log's last days by number of events, most first; ties: the smaller aid."""
+    if not len(known):
+        return np.empty(0, np.int32)
+    recent = known.aid[known.ts >= known.ts.max() - days * 86_400_000]
+    counts = np.bincount(recent, minlength=known.n_items)
+    order = np.argsort(-counts, kind="stable").astype(np.int32)
+    return order[: np.count_nonzero(counts)]
+
+
+def fuse(sessions: np.ndarray, histories: Histories, named: dict[str, tuple], popular: np.ndarray, config: CandidatesConfig, types) -> Candidates:
+    """Candidates of some sessions: their histories, what each source names ({source: (aids [S, n], scores [S, n])}), popular."""
+    n = len(histories)
+    # a session of n items needs at most fill_to popular ones beside those that it has already
+    popular = popular[: config.fill_to * 2 + config.history_limit]
+    aids = np.concatenate([a for a, _ in named.values()], axis=1)
+    scores = np.concatenate([s for _, s in named.values()], axis=1)
+    owner = np.repeat(np.arange(1, len(named) + 1), [a.shape[1] for a, _ in named.values()])
+    place = np.concatenate([np.arange(a.shape[1]) for a, _ in named.values()])
+    type_weight = np.array([config.type_weights.get(t, 1.0) for t in types], np.float32)
+    width = config.history_limit + aids.shape[1] + len(popular)
+    # pass one counts, pass two writes; a union of a few lists is cheap enough to be made twice
+    counts = np.zeros(n, np.int64)
+    empty = (np.empty(0, np.int32), np.empty((0, 1), np.float32), np.empty((0, 1), np.int16))
+    args = (
+        histories.starts, histories.aid, histories.type, histories.bits, aids, scores, owner, place, popular, type_weight,
+        config.history_limit, config.fill_to, width,
+    )  # fmt: skip
+    _union(False, *args, counts, np.zeros(n + 1, np.int64), *empty)
+    pointer = np.concatenate([[0], np.cumsum(counts)])
+    out = (
+        np.empty(pointer[-1], np.int32),
+        np.zeros((pointer[-1], len(named) + 1), np.float32),
+        np.full((pointer[-1], len(named) + 1), UNRANKED, np.int16),
+    )
+    _union(True, *args, counts, pointer, *out)
+    return Candidates(sessions, pointer, *out, ("history", *named))
+
+
+@njit(parallel=True, cache=True)
+def _union(
+    write, starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, width,
+    counts, pointer, out_aid, out_scores, out_ranks,
+):  # fmt: skip
+    for s in prange(len(starts) - 1):
+        mine = np.empty(width, np.int32)
+        n = 0
+        begin, end = starts[s], starts[s + 1]
+        for i in range(end - 1, begin - 1, -1):
+            if n < history_limit and bits[i] & ALL:
+                mine[n] = aid[i]
+                if write:
+                    row = pointer[s] + n
+                    out_ranks[row, 0] = n
+                    for j in range(begin, end):  # the same score as that of a long history, oldest weight .1
+                        if aid[j] == aid[i]:
+                            age = 0.1 + 0.9 * (j - begin) / max(end - begin - 1, 1)
+                            out_scores[row, 0] += np.float32((2.0**age - 1) * type_weight[kind[j]])
+                n += 1
+        for c in range(aids.shape[1]):
+            y = aids[s, c]
+            if y < 0:
+                continue
+            found = 0
+            while found < n and mine[found] != y:
+                found += 1
+            if found == n:
+                mine[n] = y
+                n += 1
+            if write:
+                out_scores[pointer[s] + found, owner[c]] = scores[s, c]
+                out_ranks[pointer[s] + found, owner[c]] = place[c]
+        for y in popular:
+            if n >= fill_to:
+                break
+            found = 0
+            while found < n and mine[found] != y:
+                found += 1
+            if found == n:
+                mine[n] = y
+                n += 1
+        if write:
+            out_aid[pointer[s] : pointer[s] + n] = mine[:n]
+        counts[s] = n

@@ -1,0 +1,281 @@
+"""A recipe evaluated for all sessions at once: a kernel in which one worker owns one session at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numba import njit, prange
+
+from otto_gpu.candidates.keys import ALL, BITS, key_bits
+from otto_gpu.candidates.recipes import CandidatesConfig, Recipe
+from otto_gpu.cooccurrence.matrix import MatrixStack
+from otto_gpu.events.log import EventLog
+from otto_gpu.hashing import first_slot, table_size
+
+TOP, RUNNING = 64, 128
+LINE = np.dtype(
+    [
+        ("keys", np.int32), ("matrix", np.int32), ("depth", np.int32), ("last", np.int32), ("top", np.int32), ("head", np.int32),
+        ("per_key", np.int32), ("window", np.int64), ("weight", np.float32), ("fade", np.float32), ("step", np.float32),
+        ("floor", np.float32), ("neighbour_step", np.float32), ("neighbour_floor", np.float32),
+    ]
+)  # fmt: skip
+UNBOUNDED = np.iinfo(np.int32).max
+FOREVER = np.iinfo(np.int64).max // 4
+
+
+@dataclass(frozen=True)
+class Histories:
+    """The histories of some sessions, numbered from 0: starts int64 [S + 1], aid int32, ts int64, type int8 and the
+    key bits uint8 per event."""
+
+    starts: np.ndarray
+    aid: np.ndarray
+    ts: np.ndarray
+    type: np.ndarray
+    bits: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @classmethod
+    def of(cls, log: EventLog, config: CandidatesConfig) -> Histories:
+        """All sessions of a log (those without events too)."""
+        bought = np.array([t in config.bought for t in log.types])
+        return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought))
+
+    def chunk(self, sessions: np.ndarray) -> Histories:
+        """The given sessions (ascending ids)."""
+        lengths = self.starts[sessions + 1] - self.starts[sessions]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        event = np.repeat(self.starts[sessions] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Histories(starts, self.aid[event], self.ts[event], self.type[event], self.bits[event])
+
+
+def evaluate_recipes(histories: Histories, stack: MatrixStack, config: CandidatesConfig, types) -> dict[str, tuple]:
+    """{recipe: (aids int32 [S, size] padded with -1, scores float32 [S, size])}, best first; ties in the order of first mention:
+    newest key first, nearest neighbour first.
+    """
+    results: dict[str, tuple] = {}
+    type_weight = np.array([config.type_weights.get(t, 1.0) for t in types], np.float32)
+    names = list(config.recipes)
+    for name, recipe in config.recipes.items():
+        # every recipe hands its list on; one array [recipes so far, S, widest] serves the look-ups of `top`
+        used = {line.recipe for line in recipe.lines if line.recipe}
+        width = max((results[r][0].shape[1] for r in used), default=1)
+        tops = np.full((len(names) if used else 1, len(histories) if used else 1, width), -1, np.int32)
+        for r in used:
+            tops[names.index(r), :, : results[r][0].shape[1]] = results[r][0]
+        results[name] = _evaluate(histories, stack, recipe, names, tops, type_weight)
+    return results
+
+
+def _evaluate(histories: Histories, stack: MatrixStack, recipe: Recipe, names, tops, type_weight):
+    lines = encode_lines(recipe, stack, names)
+    n = len(histories)
+    aids, scores = np.full((n, recipe.size), -1, np.int32), np.zeros((n, recipe.size), np.float32)
+    if n == 0:
+        return aids, scores
+    long = recipe.long_history
+    workers = min(numba.get_num_threads(), n)
+    longest = int(np.diff(histories.starts).max())
+    touch_limit = int(_touches(lines, longest, tops.shape[2], stack))
+    items = np.empty((workers, touch_limit), np.int32)
+    sums = np.empty((workers, touch_limit), np.float32)
+    table = np.full((workers, table_size(touch_limit)), -1, np.int32)
+    keys = np.empty((workers, max(longest, tops.shape[2]) + 1), np.int32)
+    _every_session(
+        workers, histories.starts, histories.aid, histories.ts, histories.type, histories.bits, lines, tops,
+        stack.pointer, stack.neighbours, stack.weights, type_weight,
+        {"first": 0, "scored": 1, "left_out": 2}[recipe.history],
+        UNBOUNDED if long is None else long.items, 0.0 if long is None else long.oldest, 1.0 if long is None else long.line_share,
+        items, sums, table, keys, aids, scores,
+    )  # fmt: skip
+    return aids, scores
+
+
+def encode_lines(recipe: Recipe, stack: MatrixStack, names: list[str]) -> np.ndarray:
+    """LINE [lines]; depth is at most the longest row of the line's matrix."""
+    deepest = np.diff(stack.pointer, axis=1).max(axis=1, initial=0)
+    rows = []
+    for line in recipe.lines:
+        rows.append(
+            (
+                {"top": TOP, "running": RUNNING}.get(line.keys) or BITS[line.keys],
+                -1 if line.matrix is None else stack.index(line.matrix),
+                1 if line.matrix is None else min(line.depth, int(deepest[stack.index(line.matrix)])),
+                line.last or UNBOUNDED,
+                names.index(line.recipe) if line.recipe else 0,
+                line.head,
+                line.per_key,
+                int(line.hours * 3_600_000) if line.hours else FOREVER,
+                line.weight,
+                line.fade,
+                line.step,
+                line.floor,
+                line.neighbour_step,
+                line.neighbour_floor,
+            )
+        )
+    return np.array(rows, LINE)
+
+
+def _touches(lines: np.ndarray, longest: int, width: int, stack: MatrixStack) -> int:
+    """At most so many different items are touched in one session."""
+    total = longest
+    for line in lines:
+        total += min(int(line["last"]), max(width, longest)) * int(line["depth"])
+    n_items = stack.pointer.shape[1] - 1
+    return min(total, n_items) + 1
+
+
+@njit(cache=True)
+def _touch(aid, items, table, mask, n):
+    """(place of the item among the touched ones, how many are touched now)."""
+    slot = first_slot(aid, mask)
+    while table[slot] >= 0:
+        if items[table[slot]] == aid:
+            return table[slot], n
+        slot = (slot + 1) & mask
+    table[slot] = n
+    items[n] = aid
+    return n, n + 1
+
+
+@njit(cache=True)
+def _best(sums, n, after):
+    """The best place, strictly after the place `after` in the order (score descending, first touched first)."""
+    best = -1
+    for i in range(n):
+        if after >= 0 and (sums[i] > sums[after] or (sums[i] == sums[after] and i <= after)):
+            continue
+        if best < 0 or sums[i] > sums[best]:
+            best = i
+    return best
+
+
+@njit(cache=True)
+def evaluate_session(
+    s, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest, line_share,
+    items, sums, table, keys, out_aids, out_scores,
+):  # fmt: skip
+    """The body for one session (CPU and CUDA). items, sums, table (all -1), keys: scratch of the worker."""
+    begin, end = starts[s], starts[s + 1]
+    if begin == end:
+        return
+    # a table as small as the session allows stays in the caches
+    bound = end - begin
+    for l in range(len(lines)):
+        many = end - begin
+        if lines[l].keys == TOP:
+            many = tops.shape[2]
+        elif lines[l].keys == RUNNING:
+            many = len(keys)
+        bound += min(many, lines[l].last) * lines[l].depth
+    mask = 15
+    while mask + 1 < 2 * bound and mask + 1 < len(table):
+        mask = 2 * mask + 1
+    known = 0
+    for i in range(end - 1, begin - 1, -1):
+        if bits[i] & ALL:
+            place, known = _touch(aid[i], items, table, mask, known)
+            sums[place] = 0
+    n = known
+    share = np.float32(1)
+    if known >= long_items:
+        share = np.float32(line_share)
+        for i in range(begin, end):
+            age = oldest + (1 - oldest) * (i - begin) / max(end - begin - 1, 1)
+            place, n = _touch(aid[i], items, table, mask, n)
+            sums[place] += np.float32((2.0**age - 1) * type_weight[kind[i]])
+    for l in range(len(lines)):
+        line = lines[l]
+        m = 0
+        if line.keys == TOP:
+            while m < min(line.last, tops.shape[2]) and tops[line.top, s, m] >= 0:
+                keys[m] = tops[line.top, s, m]
+                m += 1
+        elif line.keys == RUNNING:
+            place = -1
+            while m < min(line.last, len(keys)):
+                place = _best(sums, n, place)
+                if place < 0:
+                    break
+                if history == 2 and place < known:
+                    continue
+                keys[m] = items[place]
+                m += 1
+        else:
+            i = end - 1
+            while i >= begin and m < line.last and ts[i] >= ts[end - 1] - line.window:
+                if bits[i] & line.keys:
+                    keys[m] = aid[i]
+                    m += 1
+                i -= 1
+        for i in range(m):
+            gain = line.weight * (line.fade + (1 - line.fade) * (m - i) / m) - line.step * i
+            gain = max(gain, line.floor) * share
+            if line.per_key:
+                gain /= m
+            if gain <= 0:
+                continue
+            if line.matrix < 0:
+                place, more = _touch(keys[i], items, table, mask, n)
+                if more > n:
+                    sums[place] = 0
+                    n = more
+                sums[place] += np.float32(gain)
+                continue
+            first = pointer[line.matrix, keys[i]]
+            for j in range(min(pointer[line.matrix, keys[i] + 1] - first, line.depth)):
+                more_weight = gain * max(1 - line.neighbour_step * j, line.neighbour_floor)
+                if j < line.head:
+                    more_weight *= 2
+                place, more = _touch(neighbours[first + j], items, table, mask, n)
+                if more > n:
+                    sums[place] = 0
+                    n = more
+                sums[place] += np.float32(more_weight)
+    _write_best(items, sums, known, n, history if known < long_items or history == 2 else 1, out_aids[s], out_scores[s])
+    for i in range(n):  # leave the table as it was found
+        slot = first_slot(items[i], mask)
+        while table[slot] >= 0:
+            table[slot] = -1
+            slot = (slot + 1) & mask
+
+
+@njit(cache=True)
+def _write_best(items, sums, known, n, history, aids, scores):
+    """history: 0 its items come first, newest first; 1 by score among the others; 2 left out."""
+    fixed = 0
+    if history == 0:
+        fixed = min(known, len(aids))
+        for i in range(fixed):
+            aids[i], scores[i] = items[i], sums[i]
+    size = fixed
+    for i in range(0 if history == 1 else known, n):
+        if size == len(aids):
+            if size == fixed or sums[i] <= scores[size - 1]:
+                continue
+            size -= 1
+        p = size
+        while p > fixed and scores[p - 1] < sums[i]:
+            scores[p], aids[p] = scores[p - 1], aids[p - 1]
+            p -= 1
+        scores[p], aids[p] = sums[i], items[i]
+        size += 1
+
+
+@njit(parallel=True, cache=True)
+def _every_session(
+    workers, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest,
+    line_share, items, sums, table, keys, out_aids, out_scores,
+):  # fmt: skip
+    for w in prange(workers):
+        for s in range(w, len(starts) - 1, workers):
+            evaluate_session(
+                s, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest,
+                line_share, items[w], sums[w], table[w], keys[w], out_aids, out_scores,
+            )  # fmt: skip

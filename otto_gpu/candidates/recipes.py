@@ -1,0 +1,119 @@
+"""Recipes, as data: which key items of a history ask which matrix, how deep, how weighted."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from otto_gpu.schema import Section, nearest
+
+KEYS = ("all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "top", "running")
+
+
+class Line(Section):
+    """The keys' first `depth` neighbours gain weight, newest key first.
+
+    keys: all (items of the history) | bought | last_of_each_day | first_of_each_day | last_day (items of the last day
+    with events) | only (the single item of a one-item history) | top (the first `last` of another recipe's list) |
+    running (the first `last` of this recipe so far).
+    The i-th of n keys gives: weight x (fade + (1 - fade)(n - i)/n) - step x i, at least floor (below it or at 0: nothing),
+    over n if `per_key`; its j-th neighbour gains that x max(1 - neighbour_step x j, neighbour_floor), the first `head`
+    neighbours twice.
+    """
+
+    keys: Literal[KEYS]
+    matrix: str | None = Field(None, description="null: the keys themselves gain")
+    depth: int = Field(1000, ge=1)
+    last: int | None = Field(None, ge=1, description="only the newest (top, running: the best) n keys")
+    hours: float | None = Field(None, gt=0, description="only keys within so many hours of the session's last event")
+    recipe: str | None = Field(None, description="for top: whose list")
+    weight: float = Field(1.0, gt=0)
+    fade: float = Field(1.0, ge=0, le=1)
+    step: float = Field(0.0, ge=0)
+    floor: float = Field(0.0, ge=0)
+    per_key: bool = False
+    head: int = Field(0, ge=0)
+    neighbour_step: float = Field(0.0, ge=0)
+    neighbour_floor: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _sense(self):
+        if (self.keys == "top") != (self.recipe is not None):
+            raise ValueError("keys: top and recipe go together")
+        if self.keys in ("top", "running") and self.last is None:
+            raise ValueError(f"keys: {self.keys} needs last, the number of items to take")
+        return self
+
+
+class LongHistory(Section):
+    """From `items` different items on, the history itself is scored, and the lines weigh only `line_share`.
+
+    An event counts (2^t - 1) x its type's weight, t linear from `oldest` for the oldest event to 1 for the newest.
+    """
+
+    items: int = Field(ge=1)
+    oldest: float = Field(0.1, ge=0, le=1)
+    line_share: float = Field(0.15, ge=0, le=1)
+
+
+class Recipe(Section):
+    lines: tuple[Line, ...] = Field(min_length=1)
+    size: int = Field(50, ge=1, le=1000, description="how many items the recipe names")
+    history: Literal["first", "scored", "left_out"] = "scored"
+    long_history: LongHistory | None = None
+    output: bool = Field(True, description="false: only other recipes use it, its items are no candidates")
+
+
+@cache
+def packaged_recipes() -> dict[str, Recipe]:
+    text = resources.files("otto_gpu.candidates").joinpath("recipes.yaml").read_text()
+    return {name: Recipe(**fields) for name, fields in yaml.safe_load(text).items()}
+
+
+class CandidatesConfig(Section):
+    recipes: dict[str, Recipe] = Field(default_factory=lambda: packaged_recipes())
+    bought: tuple[str, ...] = Field(("carts", "orders"), description="the types that `bought` means")
+    type_weights: dict[str, float] = Field({"clicks": 1.0, "carts": 6.0, "orders": 3.0}, description="of a history's events")
+    order: dict[str, str] = Field(
+        {"clicks": "clicks", "carts": "orders", "orders": "orders"},
+        description="target -> the recipe whose order stands for the hand-set one; other targets: the first recipe",
+    )
+    history_limit: int = Field(60, ge=0, description="at most so many items of the history, the newest, are candidates")
+    fill_to: int = Field(30, ge=0, description="popular items where a session has fewer candidates")
+    popular_days: float = Field(7, gt=0, description="what is popular: events of the last days of the known log")
+    chunk_sessions: int = Field(10_000, ge=1)
+
+    @model_validator(mode="after")
+    def _recipes_fit(self):
+        seen: list[str] = []
+        for name, recipe in self.recipes.items():
+            for line in recipe.lines:
+                if line.recipe is not None and line.recipe not in seen:
+                    raise ValueError(f"recipes.{name}: top {line.recipe!r} must be a recipe above it; {nearest(line.recipe, seen)}")
+            seen.append(name)
+        if not any(r.output for r in self.recipes.values()):
+            raise ValueError("recipes: none of them is an output")
+        for name in self.order.values():
+            if name not in self.outputs:
+                raise ValueError(f"order: {name!r} is no recipe with output; {nearest(name, self.outputs)}")
+        return self
+
+    @property
+    def outputs(self) -> list[str]:
+        return [name for name, recipe in self.recipes.items() if recipe.output]
+
+    @property
+    def sources(self) -> list[str]:
+        """Who names candidates, in the order of the columns."""
+        return ["history", *self.outputs]
+
+    @property
+    def matrices(self) -> list[str]:
+        return list(dict.fromkeys(line.matrix for r in self.recipes.values() for line in r.lines if line.matrix))
+
+    def order_of(self, target: str) -> str:
+        return self.order.get(target, self.outputs[0])

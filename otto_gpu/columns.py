@@ -1,0 +1,33 @@
+"""Every column name of the artifacts, once."""
+
+SESSION = "session"
+AID = "aid"
+TS = "ts"
+TYPE = "type"
+EVENT_COLUMNS = (SESSION, AID, TS, TYPE)
+
+AID_X = "aid_x"
+AID_Y = "aid_y"
+WEIGHT = "weight"
+
+ID = "id"  # the user's own id, in the dictionaries
+
+SCORE = "score"
+FOLD = "fold"
+
+
+def recall_score(recipe: str) -> str:
+    return f"recall_{recipe}_score"
+
+
+def recall_rank(recipe: str) -> str:
+    return f"recall_{recipe}_rank"
+
+
+def label(target: str) -> str:
+    return f"label_{target}"
+
+
+def sampled(target: str) -> str:
+    """Marks the rows that the rankers of a target are trained on."""
+    return f"sampled_{target}"

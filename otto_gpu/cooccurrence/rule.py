@@ -1,0 +1,136 @@
+"""A matrix rule, as data: which ordered pairs (x, y) of events of one session count, and how much.
+
+The order in which a rule is applied (both engines and the tests' oracle follow it):
+
+1. events: only those of the last `since_days` days of the log (ts >= the log's last ts - the days); only sessions whose
+   first event lies in the last `new_sessions_days` days (likewise); where `left` and `right` are the same types, only events of these types; then only each
+   session's last `tail` events. What is left is numbered 0, 1, ... in its session: its position.
+2. x: events of the `left` types; with `left_first` only position 0.
+   y: events of the `right` types; with `right_first_seen` only the first event of its item among those left by 1.
+3. pairs: two different events of one session, of different items unless `self_pairs`, within the gaps.
+4. duplicates: with `once_per`, one pair per session and (aid_x, aid_y), or (aid_x, aid_y, type of y): the `latest` (x
+   latest, then y latest, by position), or the `closest` in time (ties: the latest of them).
+5. the weights of the pairs are added up per (aid_x, aid_y); each x keeps the `keep` heaviest y (ties: smaller aid).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import resources
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from otto_gpu.schema import Section
+
+DAY_MS = 86_400_000
+
+
+class PositionGap(Section):
+    """lo <= position of y - position of x <= hi, or, if `abs`, its absolute value."""
+
+    lo: int = Field(1, ge=1)
+    hi: int = Field(ge=1)
+    abs: bool = True
+
+    @model_validator(mode="after")
+    def _order(self):
+        if self.hi < self.lo:
+            raise ValueError("hi must be at least lo")
+        return self
+
+
+class TimeGap(Section):
+    """lo < ts of y - ts of x < hi in seconds, both exclusive; if `abs`, its absolute value. null: no bound.
+
+    A forward gap (`abs: false`) without `lo` still asks for y at or after x: lo < 0 does not exist.
+    """
+
+    lo: float | None = Field(None, ge=0)
+    hi: float | None = Field(None, gt=0)
+    abs: bool = True
+
+    @model_validator(mode="after")
+    def _order(self):
+        if self.lo is not None and self.hi is not None and self.hi <= self.lo:
+            raise ValueError("hi must be above lo")
+        return self
+
+    @property
+    def lo_ms(self) -> float | None:
+        return None if self.lo is None else self.lo * 1000
+
+    @property
+    def hi_ms(self) -> float | None:
+        return None if self.hi is None else self.hi * 1000
+
+
+class PairWeight(Section):
+    """The product of what is given; nothing given: 1."""
+
+    half_life_hours: float | None = Field(None, gt=0, description="0.5^(|ts_y - ts_x| / h)")
+    recency: tuple[float, float] | None = Field(None, description="linear in ts_x: a at the log's first event, b at its last")
+    type_y: dict[str, float] | None = Field(None, description="by the type of y; a type that is not named weighs 1")
+
+    @field_validator("type_y")
+    @classmethod
+    def _types_positive(cls, value):
+        if value is not None and min(value.values(), default=1) <= 0:
+            raise ValueError("weights must be above 0")
+        return value
+
+    @field_validator("recency")
+    @classmethod
+    def _recency_positive(cls, value):
+        if value is not None and min(value) <= 0:
+            raise ValueError("weights must be above 0")
+        return value
+
+
+class MatrixRule(Section):
+    left: tuple[str, ...] | None = Field(None, description="types of x; null: all")
+    right: tuple[str, ...] | None = Field(None, description="types of y; null: all")
+    since_days: float | None = Field(None, gt=0)
+    new_sessions_days: float | None = Field(None, gt=0)
+    tail: int | None = Field(None, ge=1)
+    left_first: bool = False
+    right_first_seen: bool = False
+    gap_positions: PositionGap | None = None
+    gap_seconds: TimeGap | None = None
+    self_pairs: bool = False
+    once_per: Literal["pair", "pair_and_type"] | None = "pair"
+    which: Literal["latest", "closest"] = "latest"
+    weight: PairWeight = PairWeight()
+    keep: Annotated[int, Field(ge=1, le=1000)]
+
+    @field_validator("left", "right")
+    @classmethod
+    def _some_type(cls, value):
+        if value is not None and (not value or len(set(value)) != len(value)):
+            raise ValueError("name at least one type, each once; null means all")
+        return value
+
+    @model_validator(mode="after")
+    def _sense(self):
+        if self.which == "closest" and self.once_per is None:
+            raise ValueError("which: closest needs once_per")
+        return self
+
+    def codes(self, side: Literal["left", "right"], types: tuple[str, ...]) -> tuple[int, ...]:
+        """The side's types as codes of a log with these types. A type that the log does not know picks nothing."""
+        names = getattr(self, side)
+        return tuple(range(len(types))) if names is None else tuple(types.index(n) for n in names if n in types)
+
+    def type_weights(self, types: tuple[str, ...]) -> list[float]:
+        given = self.weight.type_y or {}
+        return [float(given.get(t, 1.0)) for t in types]
+
+
+@cache
+def _packaged() -> dict[str, MatrixRule]:
+    text = resources.files("otto_gpu.cooccurrence").joinpath("rules.yaml").read_text()
+    return {name: MatrixRule(**fields) for name, fields in yaml.safe_load(text).items()}
+
+
+RULES: dict[str, MatrixRule] = _packaged()

@@ -1,0 +1,135 @@
+"""Dense int32 ids for the user's own ids (any integers or strings), in the order of the user's ids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from otto_gpu.errors import UserError
+
+
+def dense_ids(values: pa.Array | pa.ChunkedArray, name: str) -> tuple[np.ndarray, pa.Array]:
+    """(codes int32 [n], dictionary): dictionary[codes] == values, which hold no nulls. The dictionary is sorted, so that
+    dense ids keep the order of the user's ids: 'smaller aid first' means the same in both. `name` is the column's name,
+    for the error.
+    """
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise UserError(f"column {name!r}: ids must be integers or strings, got {kind}")
+    if pa.types.is_integer(kind):
+        if pa.types.is_dictionary(values.type):
+            values = values.cast(kind)
+        chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+        return _dense_integers([chunk.to_numpy(zero_copy_only=False) for chunk in chunks], kind)
+    if not pa.types.is_dictionary(values.type):
+        values = pc.dictionary_encode(values)
+    if isinstance(values, pa.ChunkedArray):
+        values = values.unify_dictionaries().combine_chunks()
+        if isinstance(values, pa.ChunkedArray):  # an empty chunked array stays chunked
+            return np.empty(0, np.int32), pa.array([], kind)
+    words = values.dictionary
+    order = pc.sort_indices(words).to_numpy()
+    place = np.empty(len(words), np.int32)
+    place[order] = np.arange(len(words), dtype=np.int32)
+    used = np.zeros(len(words), bool)
+    codes = values.indices.to_numpy(zero_copy_only=False)
+    used[codes] = True
+    if not used.all():  # a sliced or filtered column may carry words that no row uses
+        place = np.cumsum(used[order], dtype=np.int32)[place] - 1
+        order = order[used[order]]
+    return place[codes].astype(np.int32), words.take(pa.array(order))
+
+
+def _dense_integers(chunks: list[np.ndarray], kind: pa.DataType) -> tuple[np.ndarray, pa.Array]:
+    """Chunk by chunk, so that the whole column is never copied; by table where the ids lie close enough together."""
+    chunks = [chunk for chunk in chunks if len(chunk)]
+    n = sum(len(chunk) for chunk in chunks)
+    codes = np.empty(n, np.int32)
+    if n == 0:
+        return codes, pa.array([], kind)
+    low, high = min(int(c.min()) for c in chunks), max(int(c.max()) for c in chunks)
+    span = high - low + 1
+    by_table = span <= max(1 << 20, 4 * n)
+    if by_table:
+        present = np.zeros(span, bool)
+        for chunk in chunks:
+            present[_above(chunk, low)] = True
+        dictionary = np.flatnonzero(present).astype(object if high > np.iinfo(np.int64).max else np.int64) + low
+        place = np.cumsum(present, dtype=np.int32) - np.int32(1)
+    else:
+        dictionary = np.unique(np.concatenate([np.unique(chunk) for chunk in chunks]))
+    first = 0
+    for chunk in chunks:
+        found = place[_above(chunk, low)] if by_table else np.searchsorted(dictionary, chunk)
+        codes[first : first + len(chunk)] = found
+        first += len(chunk)
+    return codes, pa.array(dictionary, kind)
+
+
+def _above(values: np.ndarray, low: int) -> np.ndarray:
+    """values - low as int64, without overflow in a narrow or unsigned dtype."""
+    if values.dtype == np.uint64:
+        return (values - np.uint64(low)).astype(np.int64)
+    return values.astype(np.int64) - low
+
+
+def encoded(values: pa.Array) -> pa.DictionaryArray:
+    """The column as a dictionary of distinct words with int32 indices; nulls are null indices."""
+    if not pa.types.is_dictionary(values.type):
+        return values.dictionary_encode()
+    # a dictionary that was built by hand may say a word twice
+    words = values.dictionary.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(words.indices.take(values.indices.cast(pa.int32())), words.dictionary)
+
+
+def compact_ids(values: pa.DictionaryArray, from_text: bool = False) -> pa.Array:
+    """The least memory that holds these ids: int32 or int64 where they are integers, else a dictionary of the strings
+    that rows use. from_text: integers came as text; they count as integers if every one is written as Python writes it
+    ('7', not '007', '+7' or '7.0'), so that turning them back into text loses nothing.
+    """
+    indices = values.indices.to_numpy(zero_copy_only=False)
+    words = values.dictionary
+    used = np.zeros(len(words), bool)
+    used[indices] = True
+    if from_text:
+        words = _canonical_integers(words, used)
+    if pa.types.is_integer(words.type):
+        numbers = words.to_numpy(zero_copy_only=False)
+        some = numbers[used]
+        small = not len(some) or (some.min() >= np.iinfo(np.int32).min and some.max() <= np.iinfo(np.int32).max)
+        return pa.array(numbers.astype(np.int32 if small else np.int64)[indices])
+    if not used.all():
+        place = (np.cumsum(used, dtype=np.int32) - 1).astype(np.int32)
+        indices, words = place[indices], words.filter(pa.array(used))
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), words)
+
+
+def _canonical_integers(words: pa.Array, used: np.ndarray) -> pa.Array:
+    """int64 if all used words are canonical integers, else the words themselves; unused words may turn to 0."""
+    some = words if used.all() else pc.if_else(pa.array(used), words, "0")
+    try:
+        numbers = some.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return words
+    return numbers if numbers.cast(pa.string()).equals(some) else words
+
+
+def join_ids(chunks: list[pa.Array], from_text: bool) -> pa.ChunkedArray:
+    """Compact chunks as one column of one kind. Where ids came as text and some chunks hold integers while others do
+    not, the integers turn back into the text that they were."""
+    texts = [pa.types.is_dictionary(chunk.type) for chunk in chunks]
+    if all(texts):
+        return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
+    if any(texts):
+        if not from_text:
+            raise ValueError("integer and string ids in one column")
+        chunks = [c if t else _back_to_text(c) for c, t in zip(chunks, texts, strict=True)]
+        return pa.chunked_array(chunks)
+    kind = pa.int64() if any(pa.types.is_int64(chunk.type) for chunk in chunks) else pa.int32()
+    return pa.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
+
+
+def _back_to_text(numbers: pa.Array) -> pa.DictionaryArray:
+    encoded_numbers = numbers.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(encoded_numbers.indices, encoded_numbers.dictionary.cast(pa.string()))

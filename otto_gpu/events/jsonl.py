@@ -1,0 +1,176 @@
+"""The official OTTO format, one session per line, as pieces of raw columns.
+
+{"session": ..., "events": [{"aid": ..., "ts": ..., "type": ...}, ...]}: plain lines go through the compiled scanner,
+every other line through orjson, which says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from otto_gpu.columns import AID, SESSION, TS, TYPE
+from otto_gpu.events.checks import NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, Piece, missing
+from otto_gpu.events.lines import is_utf8, last_line, line_pieces, split_lines
+from otto_gpu.events.scan import scan
+from otto_gpu.events.settings import EventsConfig
+
+BROKEN_JSON = "broken JSON"
+INT64 = np.iinfo(np.int64)
+ARROW = {int: pa.int64(), str: pa.string()}
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """What the ids, types (None: the file has none) and times of a file are: integers or text."""
+
+    session: type = int
+    aid: type = int
+    type: type | None = str
+    iso: bool = False
+
+    @classmethod
+    def sniff(cls, text: bytes, config: EventsConfig) -> Kinds | None:
+        """From the first good line that has an event."""
+        for line in io.BytesIO(text):
+            try:
+                record = orjson.loads(line)
+                event = record["events"][0]
+                kinds = type(record[SESSION]), type(event[AID])
+                typed = config.columns.type is not None and (TYPE in event or config.default_type is None)
+                kind = type(event[TYPE]) if typed else None
+            except (orjson.JSONDecodeError, LookupError, TypeError):
+                continue
+            if {*kinds} <= {int, str} and kind in (int, str, None):
+                return cls(*kinds, kind, config.ts_unit == "iso")
+        return None
+
+
+def read_jsonl(file: Path, config: EventsConfig) -> Iterator[Piece]:
+    """Pieces of about config.chunk_bytes; ids of another kind than those of the first good line are rejected."""
+    kinds = None
+    for first, text in line_pieces(file, config.chunk_bytes, last_line):
+        kinds = kinds or Kinds.sniff(text, config)
+        if kinds is None or kinds.iso or not is_utf8(text):
+            lines = split_lines(text)
+            yield _parse(lines, list(range(first, first + len(lines))), kinds or Kinds(iso=config.ts_unit == "iso"))
+            continue
+        plain, odd = _scan(text, first, kinds, config)
+        if len(odd):
+            rest = _parse([text[start:end] for start, end, _ in odd], [first + line for _, _, line in odd], kinds)
+            plain = _in_order(plain, rest)
+        yield plain
+
+
+def _scan(text: bytes, first: int, kinds: Kinds, config: EventsConfig) -> tuple[Piece, list]:
+    values = list(config.types) if kinds.type is not None else []
+    spelled = [orjson.dumps(value) if kinds.type is str else value.encode() for value in values]
+    found = scan(text, kinds.session is str, kinds.aid is str, spelled, kinds.type is not None)
+    columns = {SESSION: pa.DictionaryArray.from_arrays(pa.array(found.owner), found.session), AID: found.aid}
+    columns[TS] = pa.array(found.ts)
+    if kinds.type is not None:
+        columns[TYPE] = pa.DictionaryArray.from_arrays(pa.array(found.type), pa.array(values, pa.string()))
+    return Piece(columns, found.line[found.owner] + np.int64(first)), found.odd.tolist()
+
+
+def _parse(lines: list[bytes], rows: list[int], kinds: Kinds) -> Piece:
+    names = [AID, TS] + ([TYPE] if kinds.type else [])
+    values = {name: [] for name in names}
+    sessions, owner, owner_rows, rejected = [], [], [], []
+    for row, line in zip(rows, lines, strict=True):
+        if not line.strip():
+            continue
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            reason = BROKEN_JSON if is_utf8(line) else NOT_UTF8
+            rejected.append((row, reason, line.decode(errors="replace")))
+            continue
+        if reason := _fault_of_record(record, kinds):
+            rejected.append((row, reason, line.decode()))
+            continue
+        for event in record["events"]:
+            if reason := _fault_of_event(event, kinds):
+                rejected.append((row, reason, orjson.dumps({SESSION: record[SESSION], "event": event}).decode()))
+                continue
+            for name in names:
+                values[name].append(event[name])
+            owner.append(len(sessions))
+            owner_rows.append(row)
+        sessions.append(record[SESSION])
+    columns = {SESSION: pa.DictionaryArray.from_arrays(pa.array(owner, pa.int32()), pa.array(sessions, ARROW[kinds.session]))}
+    columns[AID] = pa.array(values[AID], ARROW[kinds.aid])
+    columns[TS] = _times(values[TS], kinds)
+    if kinds.type:
+        columns[TYPE] = pa.array([str(value) for value in values[TYPE]], pa.string())
+    return Piece(columns, np.array(owner_rows, np.int64), rejected)
+
+
+def _times(values: list, kinds: Kinds) -> pa.Array:
+    if kinds.iso:
+        return pa.array(values, pa.string())
+    if any(type(ts) is float for ts in values):
+        return pa.array(np.array(values, np.float64))
+    return pa.array(values, pa.int64())
+
+
+def _in_order(plain: Piece, rest: Piece) -> Piece:
+    """Both pieces' rows in the order of the file."""
+    rows = np.concatenate([plain.rows, rest.rows])
+    order = pa.array(np.argsort(rows, kind="stable"))
+    columns = {}
+    for name, column in plain.columns.items():
+        other = rest.columns[name]
+        if name == TS and pa.types.is_floating(other.type):
+            column = column.cast(other.type, safe=False)
+        elif pa.types.is_dictionary(column.type) and not pa.types.is_dictionary(other.type):
+            column = column.dictionary_decode()
+        columns[name] = pa.chunked_array([column, other]).unify_dictionaries().combine_chunks().take(order)
+    return Piece(columns, rows[order.to_numpy()], rest.rejected)
+
+
+def _fault_of_record(record, kinds: Kinds) -> str | None:
+    if not isinstance(record, dict):
+        return "not an object"
+    if record.get("events") is None:
+        return missing("events")
+    if not isinstance(record["events"], list):
+        return "events is not a list"
+    return _fault_of_id(record.get(SESSION), SESSION, kinds.session)
+
+
+def _fault_of_event(event, kinds: Kinds) -> str | None:
+    if not isinstance(event, dict):
+        return "event is not an object"
+    if reason := _fault_of_id(event.get(AID), AID, kinds.aid):
+        return reason
+    ts = event.get(TS)
+    if ts is None:
+        return missing(TS)
+    if type(ts) not in ((str,) if kinds.iso else (int, float)) or (type(ts) is int and not _fits(ts)):
+        return NOT_A_TIME
+    if kinds.type is None:
+        return None
+    if event.get(TYPE) is None:
+        return missing(TYPE)
+    return None if type(event[TYPE]) is kinds.type else UNKNOWN_TYPE
+
+
+def _fault_of_id(value, name: str, kind: type) -> str | None:
+    if value is None:
+        return missing(name)
+    if (type(value) is int and not _fits(value)) or (type(value) is float and abs(value) >= 2.0**63):
+        return f"{name}: {OUTSIDE_INT64}"  # orjson makes a float of an integer of more than 64 bits
+    if type(value) is not kind:
+        return f"{name}: id is not {'an integer' if kind is int else 'text'} as the others are"
+    return None
+
+
+def _fits(value: int) -> bool:
+    return INT64.min <= value <= INT64.max

@@ -1,0 +1,193 @@
+"""The columnar event log: what every stage reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
+from otto_gpu.errors import UserError
+
+TYPES = ("clicks", "carts", "orders")
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """Events sorted by session, ts and input order.
+
+    session: int32 [n], dense ids, ascending; aid: int32 [n], dense ids in 0..n_items-1; ts: int64 [n], milliseconds;
+    type: int8 [n], index into `types`. `n_sessions` and `n_items` count the ids of the dictionaries, so a log that is
+    a part of another keeps its ids: a session may have no events here.
+    `items`, `sessions`: the user's own ids, by dense id, where known. `extra`: further columns, one value per event.
+    """
+
+    session: np.ndarray
+    aid: np.ndarray
+    ts: np.ndarray
+    type: np.ndarray
+    n_sessions: int
+    n_items: int
+    types: tuple[str, ...] = TYPES
+    items: pa.Array | None = None
+    sessions: pa.Array | None = None
+    extra: pa.Table | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """int64 [n_sessions + 1]: the events of session s are starts[s]:starts[s + 1]."""
+        return np.searchsorted(self.session, np.arange(self.n_sessions + 1, dtype=np.int32)).astype(np.int64)
+
+    @classmethod
+    def from_frame(cls, frame, types: tuple[str, ...] = TYPES) -> EventLog:
+        """A log from a data frame with the columns session, aid (any integers or strings), ts (ms) and type
+        (codes 0.. or names of `types`). Sorts; exact duplicates are dropped. Raises UserError for what it cannot take.
+        """
+        from otto_gpu.events.ids import dense_ids
+
+        missing = [c for c in EVENT_COLUMNS if c not in frame]
+        if missing:
+            raise UserError(f"EventLog.from_frame: missing column {missing[0]!r}; needed: {', '.join(EVENT_COLUMNS)}")
+        columns = {c: _to_arrow(frame[c], c) for c in EVENT_COLUMNS}
+        for name, column in columns.items():
+            if column.null_count:
+                raise UserError(f"EventLog.from_frame: column {name!r} has {column.null_count} missing values")
+        session, sessions = dense_ids(columns[SESSION], SESSION)
+        aid, items = dense_ids(columns[AID], AID)
+        kind = columns[TYPE]
+        if pa.types.is_integer(kind.type):
+            code = kind.to_numpy(zero_copy_only=False)
+        elif pa.types.is_string(kind.type) or pa.types.is_large_string(kind.type):
+            code = pc.fill_null(pc.index_in(kind, pa.array(types, kind.type)), -1).to_numpy(zero_copy_only=False)
+        else:
+            raise UserError(f"EventLog.from_frame: type must be integer codes or names, got {kind.type}")
+        wrong = np.flatnonzero((code < 0) | (code >= len(types)))
+        if len(wrong):
+            bad, last = kind[int(wrong[0])].as_py(), len(types) - 1
+            raise UserError(f"EventLog.from_frame: unknown type {bad!r}; expected one of {', '.join(types)} or 0..{last}")
+        if not pa.types.is_integer(columns[TS].type):
+            raise UserError(f"EventLog.from_frame: ts must be integer milliseconds, got {columns[TS].type}")
+        if len(columns[TS]) and pc.min(columns[TS]).as_py() < 0:
+            raise UserError("EventLog.from_frame: ts must not be negative")
+        return cls.from_arrays(
+            session, aid, columns[TS].to_numpy(zero_copy_only=False), code,
+            n_sessions=len(sessions), n_items=len(items), types=tuple(types), items=items, sessions=sessions,
+        )  # fmt: skip
+
+    @classmethod
+    def from_arrays(cls, session, aid, ts, type, *, extra: pa.Table | None = None, **kwargs) -> EventLog:
+        """Sorts by session, ts and input order, and drops events that stand twice (same session, aid, ts and type)."""
+        session = np.ascontiguousarray(session, np.int32)
+        aid = np.ascontiguousarray(aid, np.int32)
+        ts = np.ascontiguousarray(ts, np.int64)
+        type = np.ascontiguousarray(type, np.int8)
+        if not _is_sorted(session, ts):
+            order = np.lexsort((ts, session))
+            session, aid, ts, type = session[order], aid[order], ts[order], type[order]
+            extra = extra.take(pa.array(order)) if extra is not None else None
+        keep = ~_repeats(session, aid, ts, type)
+        if not keep.all():
+            session, aid, ts, type = session[keep], aid[keep], ts[keep], type[keep]
+            extra = extra.filter(pa.array(keep)) if extra is not None else None
+        return cls(session, aid, ts, type, extra=extra, **kwargs)
+
+    def where(self, mask: np.ndarray) -> EventLog:
+        """The events for which the mask (bool [n]) holds, with the same ids."""
+        extra = self.extra.filter(pa.array(mask)) if self.extra is not None else None
+        return replace(self, session=self.session[mask], aid=self.aid[mask], ts=self.ts[mask], type=self.type[mask], extra=extra)
+
+    def of_sessions(self, first: int, last: int) -> EventLog:
+        """The events of the sessions first..last-1, without copying."""
+        part = slice(int(self.starts[first]), int(self.starts[last]))
+        extra = self.extra.slice(part.start, part.stop - part.start) if self.extra is not None else None
+        return replace(
+            self, session=self.session[part], aid=self.aid[part], ts=self.ts[part], type=self.type[part], extra=extra
+        )
+
+    def merged_with(self, other: EventLog) -> EventLog:
+        """Both logs' events in one; no session may have events in both."""
+        session = np.concatenate([self.session, other.session])
+        # sessions are disjoint and each log is sorted: a stable sort by session alone keeps time's order
+        order = np.argsort(session, kind="stable")
+        joined = {n: np.concatenate([getattr(self, n), getattr(other, n)])[order] for n in (AID, TS, TYPE)}
+        extra = None
+        if self.extra is not None and other.extra is not None:
+            extra = pa.concat_tables([self.extra, other.extra]).take(pa.array(order))
+        return replace(self, session=session[order], extra=extra, **joined)
+
+    def to_frame(self):
+        """A pandas frame in the user's own ids where the dictionaries are known."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                SESSION: self.session if self.sessions is None else self.sessions.take(pa.array(self.session)).to_pandas(),
+                AID: self.aid if self.items is None else self.items.take(pa.array(self.aid)).to_pandas(),
+                TS: self.ts,
+                TYPE: self.type,
+            }
+        )
+
+    def save(self, path: Path) -> None:
+        columns = {SESSION: self.session, AID: self.aid, TS: self.ts, TYPE: self.type}
+        table = pa.table(columns)
+        for name in self.extra.column_names if self.extra is not None else ():
+            table = table.append_column(name, self.extra[name])
+        meta = {"n_sessions": str(self.n_sessions), "n_items": str(self.n_items), "types": ",".join(self.types)}
+        pq.write_table(table.replace_schema_metadata(meta), path, compression="zstd")
+
+    @classmethod
+    def load(cls, path: Path) -> EventLog:
+        table = pq.read_table(path)
+        meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+        rest = [c for c in table.column_names if c not in EVENT_COLUMNS]
+        return cls(
+            # copies: what Arrow lends is read-only, for which numba would compile every kernel once more
+            *(np.array(table[c]) for c in EVENT_COLUMNS),
+            n_sessions=int(meta["n_sessions"]),
+            n_items=int(meta["n_items"]),
+            types=tuple(meta["types"].split(",")),
+            extra=table.select(rest) if rest else None,
+        )
+
+
+def _to_arrow(column, name: str) -> pa.Array | pa.ChunkedArray:
+    """A column of a frame, from cudf by way of the host; categories as their values."""
+    column = column.to_pandas() if type(column).__module__.startswith("cudf") else column
+    try:
+        array = pa.array(column)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise UserError(f"EventLog.from_frame: column {name!r} holds values of more than one kind: {error}") from error
+    return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
+
+
+def _is_sorted(session: np.ndarray, ts: np.ndarray) -> bool:
+    step = np.diff(session)
+    return bool(np.all(step >= 0) and np.all(np.diff(ts)[step == 0] >= 0))
+
+
+def _repeats(session, aid, ts, type) -> np.ndarray:
+    """Marks every event of a sorted log that stood there before (the first one stays)."""
+    tied = (session[1:] == session[:-1]) & (ts[1:] == ts[:-1])
+    repeated = np.zeros(len(session), bool)
+    if not tied.any():
+        return repeated
+    # only events that share session and ts with a neighbour can be repeats
+    near = np.zeros(len(session), bool)
+    near[1:] |= tied
+    near[:-1] |= tied
+    index = np.flatnonzero(near)
+    order = index[np.lexsort((index, type[index], aid[index], ts[index], session[index]))]
+    same = np.ones(len(order) - 1, bool)
+    for column in (session, ts, aid, type):
+        same &= column[order[1:]] == column[order[:-1]]
+    repeated[order[1:][same]] = True
+    return repeated

@@ -1,0 +1,109 @@
+"""The sections `events`, `split` and `targets` of the configuration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from otto_gpu.schema import Section
+
+
+class ColumnNames(Section):
+    """How the user's log calls its columns."""
+
+    session: str = "session"
+    aid: str = "aid"
+    ts: str = "ts"
+    type: str | None = Field("type", description="null: the log has no such column, see default_type")
+
+
+class EventsConfig(Section):
+    """How to read the log. For `jsonl` (the official OTTO format) the column names are fixed by the format."""
+
+    format: Literal["auto", "jsonl", "csv", "parquet", "synthetic"] = "auto"
+    columns: ColumnNames = ColumnNames()
+    ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("ms", description="unit of ts; iso: text such as 2022-08-01T12:00:00Z")
+    types: dict[str, str] = Field(
+        {"clicks": "clicks", "carts": "carts", "orders": "orders"},
+        description="the log's value -> the event type; values that are not named here are rejected",
+    )
+    default_type: str | None = Field(None, description="the type of every event where the log has no type column")
+    extra: list[str] = Field([], description="further columns that travel along in events/")
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    train_file: str | None = Field(None, description="within a data folder: only this file holds the log")
+    test_file: str | None = Field(None, description="within a data folder: truncated sessions to predict, where it exists")
+    chunk_bytes: int = Field(32 << 20, ge=1 << 10, description="size of the pieces in which text is read")
+    max_rejected: float = Field(0.001, ge=0, le=1, description="share of bad rows above which the run stops")
+    before: datetime | None = Field(None, description="drop events at or after this time (UTC), for logs with a thin tail")
+    sample_sessions: float = Field(1.0, gt=0, le=1, description="read only this share of the sessions, chosen by a hash of the id")
+    synthetic_sessions: int = Field(20_000, ge=10, description="for format synthetic: how many sessions to generate")
+    synthetic_seed: int = Field(42, ge=0)
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _keys_are_text(cls, value):
+        return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+
+class SplitConfig(Section):
+    """Three periods: train, validation (its labels train the rankers) and test.
+
+    by time: a session belongs to a period if its first event lies in it. The periods begin at `test_start` and
+    `validation_start` where given, else `test_days` before the log's last event and `validation_days` before that.
+    by session: shares of the sessions, drawn at random.
+    """
+
+    by: Literal["time", "session"] = "time"
+    test_days: float = Field(7, gt=0)
+    validation_days: float = Field(7, gt=0)
+    test_start: datetime | None = None
+    validation_start: datetime | None = None
+    test_fraction: float = Field(0.1, gt=0, lt=1)
+    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    max_test_sessions: int | None = Field(None, ge=1, description="evaluate on a random sample of the last period's sessions")
+    max_validation_sessions: int | None = Field(None, ge=1)
+    seed: int = Field(42, ge=0)
+
+    @field_validator("test_start", "validation_start")
+    @classmethod
+    def _utc(cls, value: datetime | None):
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    @model_validator(mode="after")
+    def _order(self):
+        if self.test_start and self.validation_start and self.validation_start >= self.test_start:
+            raise ValueError("validation_start must lie before test_start")
+        if self.by == "session" and self.test_fraction + self.validation_fraction >= 1:
+            raise ValueError("test_fraction + validation_fraction must be below 1")
+        return self
+
+
+class TargetsConfig(Section):
+    """The event types in the order of their codes, what is predicted and how the score adds up (OTTO's by default)."""
+
+    types: list[str] = Field(["clicks", "carts", "orders"], min_length=1, max_length=16)
+    next_only: list[str] = Field(["clicks"], description="types whose ground truth is the next event only, not all later ones")
+    weights: dict[str, float] = {"clicks": 0.1, "carts": 0.3, "orders": 0.6}
+    k: int = Field(20, ge=1, le=1000)
+    click_zero_is_no_click: bool = Field(False, description="the official label maker takes aid 0 as the next click for no click")
+
+    @model_validator(mode="after")
+    def _known(self):
+        if len(set(self.types)) != len(self.types):
+            raise ValueError("types: a type is named twice")
+        for name in [*self.next_only, *self.weights]:
+            if name not in self.types:
+                raise ValueError(f"{name!r} is not one of the types {self.types}")
+        if not self.weights or min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0:
+            raise ValueError("weights: at least one target with a weight above 0 is needed, none below 0")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """The targets, in the order of their type codes."""
+        return [t for t in self.types if t in self.weights]
+
+    def code(self, name: str) -> int:
+        return self.types.index(name)

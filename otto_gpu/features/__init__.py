@@ -1,0 +1,1 @@
+"""What the rankers see of a candidate: families of columns, declared in the catalogue, computed chunk by chunk in memory."""

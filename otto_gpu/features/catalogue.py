@@ -1,0 +1,86 @@
+"""Which features exist: every column declared with its family, dtype and meaning; names come from the declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from otto_gpu.schema import Section, nearest
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    family: str
+    dtype: Literal["float32", "int16", "uint8"]
+    meaning: str
+    ranked: bool = False  # whether the family `rank` gives it a place within the session
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the families need to know to declare their columns."""
+
+    rules: tuple[str, ...]
+    sources: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """columns(spec) declares; compute(chunk, out) fills out, float32 [rows, columns of the family], all zeros before."""
+
+    columns: Callable[[Spec], list[Column]]
+    compute: Callable[..., None]
+
+
+FAMILIES: dict[str, Family] = {}
+RANK = "rank"  # comes last and is made from the other families' columns
+
+
+def register(name: str, columns: Callable[[Spec], list[Column]], compute: Callable[..., None]) -> None:
+    """Makes a family known by its name; later sources of features move in here."""
+    FAMILIES[name] = Family(columns, compute)
+
+
+class FeaturesConfig(Section):
+    families: tuple[str, ...] = Field(("matrix", "popularity", "session", "recall", RANK), min_length=1)
+    rules: tuple[str, ...] | None = Field(None, description="the rules whose matrices make features; null: all that are built")
+    chunk_rows: int = Field(100_000, ge=1, description="candidates whose features are in memory at once")
+
+    @model_validator(mode="after")
+    def _sense(self):
+        known = ("matrix", "popularity", "session", "recall", RANK)
+        for name in self.families:
+            if name not in known:
+                raise ValueError(f"unknown family {name!r}; {nearest(name, known)}")
+        if self.families == (RANK,):
+            raise ValueError("the family 'rank' needs another one to rank")
+        return self
+
+
+class Catalogue:
+    """The columns of a run in their order. names: tuple of str; ranked: int64, places of the columns that `rank` ranks."""
+
+    def __init__(self, families: tuple[str, ...], spec: Spec):
+        self.families = tuple(f for f in families if f != RANK)
+        columns = [c for f in self.families for c in FAMILIES[f].columns(spec)]
+        self.ranked = np.array([i for i, c in enumerate(columns) if c.ranked] if RANK in families else [], np.int64)
+        self.columns = columns + [
+            Column(f"{columns[i].name}_rank", RANK, "int16", f"place of {columns[i].name} within the session, highest first")
+            for i in self.ranked
+        ]
+        self.names = tuple(c.name for c in self.columns)
+        if len(set(self.names)) != len(self.names):
+            raise AssertionError("two feature columns share a name")
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def part(self, family: str) -> slice:
+        places = [i for i, c in enumerate(self.columns) if c.family == family]
+        return slice(places[0], places[-1] + 1) if places else slice(0, 0)

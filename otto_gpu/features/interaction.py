@@ -1,0 +1,89 @@
+"""Family `matrix`: how strongly the items of the history point at the candidate, per rule and weighting.
+
+score(candidate, history item) is the weight of the candidate in the history item's row of the matrix (0 if it is not among
+the kept neighbours). One worker owns one session: it walks the rows of the history's items once and adds to the
+candidates that it meets, found through a small hash table; nothing is searched per candidate.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import njit, prange
+
+from otto_gpu.features.catalogue import Column, Spec, register
+from otto_gpu.features.weightings import WEIGHTINGS
+from otto_gpu.hashing import first_slot, table_size
+
+REDUCTIONS = ("mean", "sum", "max")
+
+
+def columns(spec: Spec) -> list[Column]:
+    return [
+        Column(
+            f"matrix_{rule}_{weighting}_{reduction}", "matrix", "float32",
+            f"{reduction} over the history's items of (weight of the candidate in the item's row of {rule}) x (the item's {weighting} weight)",
+            ranked=reduction == "mean",
+        )
+        for rule in spec.rules for weighting in WEIGHTINGS for reduction in REDUCTIONS
+    ]  # fmt: skip
+
+
+def compute(chunk, out: np.ndarray) -> None:
+    widest = int(np.diff(chunk.candidates.pointer).max(initial=1))
+    workers = numba.get_num_threads()
+    tables = np.full((workers, table_size(widest)), -1, np.int32)
+    stack, items = chunk.knowledge.stack, chunk.items
+    _every_session(
+        workers, chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.weights,
+        chunk.rules, stack.pointer, stack.neighbours, stack.weights, tables, out,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def session_interactions(s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, out):
+    """The body for one session (CPU and CUDA). table: all -1, a power of two, at least twice the candidates of a session."""
+    mask = 15
+    while mask + 1 < 2 * (rows[s + 1] - rows[s]):
+        mask = 2 * mask + 1
+    for r in range(rows[s], rows[s + 1]):
+        slot = first_slot(candidates[r], mask)
+        while table[slot] >= 0:
+            slot = (slot + 1) & mask
+        table[slot] = r - rows[s]
+    n_weightings = item_weights.shape[1]
+    for m in range(len(rules)):
+        base = 3 * n_weightings * m
+        for h in range(pointer[s], pointer[s + 1]):
+            for e in range(row_pointer[rules[m], items[h]], row_pointer[rules[m], items[h] + 1]):
+                slot = first_slot(neighbours[e], mask)
+                while table[slot] >= 0:
+                    r = rows[s] + table[slot]
+                    if candidates[r] == neighbours[e]:
+                        for w in range(n_weightings):
+                            value = weights[e] * item_weights[h, w]
+                            out[r, base + 3 * w + 1] += value
+                            out[r, base + 3 * w + 2] = max(out[r, base + 3 * w + 2], value)
+                        break
+                    slot = (slot + 1) & mask
+    n = max(pointer[s + 1] - pointer[s], 1)
+    for r in range(rows[s], rows[s + 1]):
+        for c in range(0, 3 * n_weightings * len(rules), 3):
+            out[r, c] = out[r, c + 1] / n
+    for r in range(rows[s], rows[s + 1]):
+        slot = first_slot(candidates[r], mask)
+        while table[slot] >= 0:
+            table[slot] = -1
+            slot = (slot + 1) & mask
+
+
+@njit(parallel=True, cache=True)
+def _every_session(workers, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables, out):
+    for w in prange(workers):
+        for s in range(w, len(rows) - 1, workers):
+            session_interactions(
+                s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables[w], out
+            )
+
+
+register("matrix", columns, compute)

@@ -1,0 +1,140 @@
+"""Family `popularity`: how much all sessions want the candidate: weighted event counts, and its share of the last hours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+from otto_gpu.events.log import EventLog
+from otto_gpu.features.catalogue import Column, Spec, register
+from otto_gpu.features.weightings import WEIGHTINGS, weigh
+
+WINDOWS = {"3h": 10_800_000, "day": 86_400_000, "week": 604_800_000}  # milliseconds
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """all, period: float32 [n_items, types x 6]: weighted events in the known log, and in the period's histories only.
+
+    times: int64 [events of the known log], sorted within (item, type); pointer: int64 [n_items x types + 1] into it;
+    type_times, type_pointer: the same per type over all items.
+    """
+
+    all: np.ndarray
+    period: np.ndarray
+    times: np.ndarray
+    pointer: np.ndarray
+    type_times: np.ndarray
+    type_pointer: np.ndarray
+
+    @classmethod
+    def of(cls, known: EventLog, history: EventLog, item_events: np.ndarray, type_weight: np.ndarray) -> Popularity:
+        n_types = len(known.types)
+        by_time = np.argsort(known.ts, kind="stable")
+        aid, kind, ts = known.aid[by_time], known.type[by_time], known.ts[by_time]
+        tables = []
+        for log in (known, history):
+            table = np.zeros((known.n_items, n_types, len(WEIGHTINGS)))
+            _add_up(log.starts, log.aid, log.ts, log.type, item_events, type_weight, table)
+            tables.append(table.reshape(known.n_items, -1).astype(np.float32))
+        key = aid.astype(np.int64) * n_types + kind
+        order = np.argsort(key, kind="stable")
+        pointer = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=known.n_items * n_types))])
+        of_type = np.argsort(kind, kind="stable")
+        type_pointer = np.concatenate([[0], np.cumsum(np.bincount(kind, minlength=n_types))])
+        return cls(*tables, ts[order], pointer.astype(np.int64), ts[of_type], type_pointer.astype(np.int64))
+
+
+@njit(cache=True)
+def _add_up(starts, aid, ts, kind, item_events, type_weight, table):
+    one = np.empty(table.shape[2])
+    for s in range(len(starts) - 1):
+        begin, end = starts[s], starts[s + 1]
+        for i in range(begin, end):
+            weigh(end - 1 - i, end - begin, ts[end - 1] - ts[i], type_weight[kind[i]], item_events[aid[i]], one)
+            for w in range(len(one)):
+                table[aid[i], kind[i], w] += one[w]
+
+
+def columns(spec: Spec) -> list[Column]:
+    weighted = [
+        Column(
+            f"popularity_{kind}_{weighting}_{span}", "popularity", "float32",
+            f"{kind} of the item, weighted by {weighting}, in {'all that is known' if span == 'all' else 'the histories of the period'}",
+            ranked=True,
+        )
+        for span in ("all", "period") for kind in spec.types for weighting in WEIGHTINGS
+    ]  # fmt: skip
+    recent = [
+        Column(
+            f"popularity_{kind}_{window}", "popularity", "float32",
+            f"the item's share of all {kind} in the {window} before the session's last event", ranked=True,
+        )
+        for kind in spec.types for window in WINDOWS
+    ]  # fmt: skip
+    rises = [
+        Column("popularity_hour_per_day", "popularity", "float32", "the item's events in the last hour over those in the last day", True),
+        Column("popularity_day_per_week", "popularity", "float32", "the item's events in the last day over those in the last week", True),
+    ]  # fmt: skip
+    return weighted + recent + rises
+
+
+def compute(chunk, out: np.ndarray) -> None:
+    table = chunk.knowledge.popularity
+    width = table.all.shape[1]
+    out[:, :width] = table.all[chunk.candidates.aid]
+    out[:, width : 2 * width] = table.period[chunk.candidates.aid]
+    _every_session(
+        chunk.candidates.pointer, chunk.candidates.aid, chunk.last_ts, table.times, table.pointer, table.type_times,
+        table.type_pointer, np.array(list(WINDOWS.values())), out[:, 2 * width :],
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _until(times, low, high, ts):
+    """The place of the first time after ts within times[low:high]."""
+    while low < high:
+        middle = (low + high) // 2
+        if times[middle] <= ts:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True)
+def session_popularity(s, rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out):
+    """The body for one session (CPU and CUDA). totals: int64 [types, windows], scratch."""
+    now, n_types = last_ts[s], len(type_pointer) - 1
+    for t in range(n_types):
+        end = _until(type_times, type_pointer[t], type_pointer[t + 1], now)
+        for w in range(len(windows)):
+            totals[t, w] = end - _until(type_times, type_pointer[t], end, now - windows[w])
+    for r in range(rows[s], rows[s + 1]):
+        hour, day, week = 0, 0, 0
+        for t in range(n_types):
+            first = pointer[candidates[r] * n_types + t]
+            end = _until(times, first, pointer[candidates[r] * n_types + t + 1], now)
+            for w in range(len(windows)):
+                count = end - _until(times, first, end, now - windows[w])
+                out[r, t * len(windows) + w] = count / max(totals[t, w], 1)
+                if w == 1:
+                    day += count
+                elif w == 2:
+                    week += count
+            hour += end - _until(times, first, end, now - HOUR_MS)
+        out[r, n_types * len(windows)] = hour / max(day, 1)
+        out[r, n_types * len(windows) + 1] = day / max(week, 1)
+
+
+@njit(parallel=True, cache=True)
+def _every_session(rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, out):
+    for s in prange(len(rows) - 1):
+        totals = np.empty((len(type_pointer) - 1, len(windows)), np.int64)
+        session_popularity(s, rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out)
+
+
+register("popularity", columns, compute)

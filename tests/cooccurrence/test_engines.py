@@ -1,0 +1,306 @@
+"""Both engines do what rule.py says (the oracle), and the same as each other on real logs."""
+
+import json
+from types import SimpleNamespace
+
+import numba
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from otto_gpu.cooccurrence import rowwise, selfmerge
+from otto_gpu.cooccurrence.build import build_matrix
+from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight, PositionGap, TimeGap
+from otto_gpu.errors import UserError
+from otto_gpu.events.log import TYPES, EventLog
+from otto_gpu.events.synthetic import synthetic_log
+from tests.cooccurrence.compare import assert_follows, assert_same, assert_well_formed
+from tests.cooccurrence.oracle import oracle
+
+ENGINES = {"rowwise": rowwise.build, "selfmerge": selfmerge.build}
+each_engine = pytest.mark.parametrize("build", ENGINES.values(), ids=ENGINES)
+each_rule = pytest.mark.parametrize("name", RULES)
+
+
+def log_of(*events, n_sessions=4, n_items=6, types=TYPES) -> EventLog:
+    """events: (session, aid, ts in seconds, type name)."""
+    session, aid, ts, type = zip(*events, strict=True) if events else ((), (), (), ())
+    return EventLog.from_arrays(
+        session, aid, [int(t * 1000) for t in ts], [types.index(t) for t in type],
+        n_sessions=n_sessions, n_items=n_items, types=types,
+    )  # fmt: skip
+
+
+# Times on a coarse grid, so that ties, exact gap bounds and exact period bounds all occur; some a millisecond beside it.
+HOUR, DAY = 3_600_000, 86_400_000
+moments = st.builds(
+    lambda unit, n, beside: unit * n + beside,
+    st.sampled_from([1, 500, 1000, HOUR, DAY // 2]),
+    st.integers(0, 12),
+    st.sampled_from([0, 0, 0, 1]),
+)
+
+
+@st.composite
+def logs(draw):
+    n_items = draw(st.integers(1, 7))
+    types = draw(st.sampled_from([TYPES, TYPES, TYPES[:1], TYPES[:2], ("orders", "clicks", "views")]))
+    event = st.tuples(st.integers(0, n_items - 1), moments, st.integers(0, len(types) - 1))
+    sessions = draw(st.lists(st.lists(event, max_size=12), min_size=1, max_size=6))
+    rows = [(s, *e) for s, events in enumerate(sessions) for e in events]
+    session, aid, ts, type = np.array(rows, np.int64).reshape(-1, 4).T
+    start = draw(st.sampled_from([0, 1_659_304_800_025]))
+    extra_items = draw(st.integers(0, 2))
+    return EventLog.from_arrays(
+        session, aid, ts + start, type, n_sessions=len(sessions) + extra_items, n_items=n_items + extra_items, types=types
+    )
+
+
+def maybe(strategy):
+    return st.none() | strategy
+
+
+def ordered(pair):
+    return pair[0] < pair[1]
+
+
+some_types = maybe(st.lists(st.sampled_from(TYPES), min_size=1, max_size=3, unique=True).map(tuple))
+days = maybe(st.sampled_from([0.25, 0.5, 1.0, 2.0, 5.0]))
+position_gaps = st.builds(
+    lambda lo, more, abs: PositionGap(lo=lo, hi=lo + more, abs=abs), st.integers(1, 4), st.integers(0, 6), st.booleans()
+)
+seconds = st.sampled_from([0, 0.001, 0.5, 1, 1.5, 3600, 7200, 43200, 86400])
+time_gaps = st.builds(
+    lambda bounds, abs: TimeGap(lo=bounds[0], hi=bounds[1], abs=abs),
+    st.tuples(st.none(), st.none())
+    | st.tuples(seconds, st.none())
+    | st.tuples(st.none(), seconds.filter(bool))
+    | st.tuples(seconds, seconds).filter(ordered),
+    st.booleans(),
+)
+weights = st.builds(
+    PairWeight,
+    half_life_hours=maybe(st.sampled_from([0.001, 0.1, 1, 6, 240])),
+    recency=maybe(st.sampled_from([(1, 4), (3, 0.5), (2, 2)])),
+    type_y=maybe(st.dictionaries(st.sampled_from(TYPES), st.sampled_from([0.5, 1, 3, 9]))),
+)
+
+
+@st.composite
+def rules(draw):
+    left = draw(some_types)
+    once_per = draw(st.sampled_from(["pair", "pair_and_type", None]))
+    return MatrixRule(
+        left=left,
+        right=draw(st.just(left) | some_types),
+        since_days=draw(days),
+        new_sessions_days=draw(days),
+        tail=draw(maybe(st.integers(1, 8))),
+        left_first=draw(st.booleans()),
+        right_first_seen=draw(st.booleans()),
+        gap_positions=draw(maybe(position_gaps)),
+        gap_seconds=draw(maybe(time_gaps)),
+        self_pairs=draw(st.booleans()),
+        once_per=once_per,
+        which=draw(st.sampled_from(["latest", "closest"])) if once_per else "latest",
+        weight=draw(weights),
+        keep=draw(st.integers(1, 4) | st.just(100)),
+    )
+
+
+SESSION_OF_ALL = log_of(
+    (0, 1, 0, "clicks"), (0, 1, 0, "carts"), (0, 2, 0, "clicks"), (0, 1, 60, "clicks"),
+    (0, 2, 60, "orders"), (0, 2, 90, "carts"), (0, 3, 7200, "clicks"), (0, 1, 90000, "orders"),
+)  # fmt: skip
+
+
+@each_engine
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(log=logs(), rule=rules())
+@example(log=SESSION_OF_ALL, rule=RULES["bought_within_2h"])
+@example(log=SESSION_OF_ALL, rule=RULES["first_to_any"])
+@example(log=SESSION_OF_ALL, rule=RULES["time_decay"])
+def test_random_rules_on_random_logs_follow_the_oracle(build, log, rule):
+    matrix = build(log, rule)
+    assert_well_formed(matrix, rule, log.n_items)
+    assert_follows(matrix, oracle(log, rule), rule)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(log=logs(), rule=rules(), max_pairs=st.integers(1, 60))
+def test_selfmerge_in_tiny_chunks_follows_the_oracle(log, rule, max_pairs):
+    matrix = selfmerge.build(log, rule, max_pairs=max_pairs)
+    assert_well_formed(matrix, rule, log.n_items)
+    assert_follows(matrix, oracle(log, rule), rule)
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return synthetic_log(3_000, seed=1)
+
+
+@each_rule
+def test_engines_agree_on_a_generated_log(generated, name):
+    rule = RULES[name]
+    matrix = rowwise.build(generated, rule)
+    assert_well_formed(matrix, rule, generated.n_items)
+    assert len(matrix.neighbours) > 1000
+    assert_same(matrix, selfmerge.build(generated, rule, max_pairs=100_000))
+
+
+@each_rule
+def test_the_same_bits_for_one_and_two_threads(generated, name):
+    if numba.config.NUMBA_NUM_THREADS < 2:
+        pytest.skip("this machine has one core")
+    before = numba.get_num_threads()
+    try:
+        built = []
+        for threads in (1, 2):
+            numba.set_num_threads(threads)
+            built.append(rowwise.build(generated, RULES[name]))
+    finally:
+        numba.set_num_threads(before)
+    one, two = built
+    assert one.pointer.tobytes() == two.pointer.tobytes()
+    assert one.neighbours.tobytes() == two.neighbours.tobytes()
+    assert one.weights.tobytes() == two.weights.tobytes()
+
+
+def read(folder, sessions=None) -> EventLog:
+    """A real log, or every n-th of its sessions so that about `sessions` stay; unused item ids go."""
+    if (folder / "train.jsonl").exists():
+        rows = [
+            (session["session"], e["aid"], e["ts"], TYPES.index(e["type"]))
+            for session in map(json.loads, (folder / "train.jsonl").read_text().splitlines())
+            for e in session["events"]
+        ]
+        session, aid, ts, type = np.array(rows, np.int64).T
+    else:
+        table = pq.read_table(folder / "events.parquet", columns=["session", "aid", "ts", "type"])
+        session, aid, ts, type = (table[c].to_numpy() for c in table.column_names)
+    session = np.unique(session, return_inverse=True)[1]
+    if sessions:
+        keep = session % max(1, (session.max() + 1) // sessions) == 0
+        session, aid, ts, type = session[keep], aid[keep], ts[keep], type[keep]
+    aids, aid = np.unique(aid, return_inverse=True)
+    return EventLog.from_arrays(session, aid, ts, type, n_sessions=int(session.max()) + 1, n_items=len(aids))
+
+
+REAL_LOGS = {
+    "otto_fixture": None,
+    "taobao_visits": None,
+    "taobao_users": None,
+    "taobao_buyers": None,
+    "yoochoose_clicks": None,
+    "globo_news": 20_000,
+}
+
+
+@pytest.fixture(scope="module", params=REAL_LOGS)
+def real(request, real_log):
+    return SimpleNamespace(name=request.param, log=read(real_log(request.param), REAL_LOGS[request.param]))
+
+
+@each_rule
+def test_engines_agree_on_real_logs(real, name):
+    rule = RULES[name]
+    matrix = rowwise.build(real.log, rule)
+    assert_well_formed(matrix, rule, real.log.n_items)
+    bought = set(rule.codes("right", TYPES)) <= {1, 2}
+    if real.name in ("yoochoose_clicks", "globo_news") and bought:
+        assert not len(matrix.neighbours)  # clicks only
+    else:
+        assert len(matrix.neighbours)
+    assert_same(matrix, selfmerge.build(real.log, rule))
+
+
+def test_otto_fixture_follows_the_oracle(real_log):
+    log = read(real_log("otto_fixture"))
+    assert len(log) == 862
+    for rule in RULES.values():
+        expected = oracle(log, rule)
+        for build in ENGINES.values():
+            assert_follows(build(log, rule), expected, rule)
+
+
+@each_engine
+@each_rule
+def test_an_empty_log_gives_an_empty_matrix(build, name):
+    matrix = build(log_of(n_sessions=3, n_items=2), RULES[name])
+    assert_well_formed(matrix, RULES[name], 2)
+    assert len(matrix.neighbours) == 0
+
+
+@each_engine
+def test_a_log_without_sessions_and_items(build):
+    matrix = build(log_of(n_sessions=0, n_items=0), RULES["time_decay"])
+    assert matrix.pointer.tolist() == [0]
+
+
+@each_engine
+def test_items_that_were_never_seen_have_empty_rows(build):
+    log = log_of((1, 2, 0, "clicks"), (1, 4, 1, "clicks"), (3, 5, 2, "clicks"), n_items=8)
+    matrix = build(log, RULES["adjacent"])
+    assert np.diff(matrix.pointer).tolist() == [0, 0, 1, 0, 1, 0, 0, 0]
+    assert matrix.neighbours.tolist() == [4, 2]
+
+
+@each_engine
+def test_a_type_that_the_log_knows_but_never_has(build):
+    log = log_of((0, 0, 0, "clicks"), (0, 1, 1, "carts"), (0, 2, 2, "carts"))
+    assert len(build(log, MatrixRule(right=("orders",), keep=5)).neighbours) == 0
+    matrix = build(log, MatrixRule(right=("carts", "orders"), keep=5))
+    assert np.diff(matrix.pointer)[:3].tolist() == [2, 1, 1]
+
+
+@each_engine
+def test_a_type_that_the_log_does_not_know(build):
+    log = log_of((0, 0, 0, "views"), (0, 1, 1, "views"), types=("views",))
+    assert len(build(log, RULES["then_bought"]).neighbours) == 0
+    assert len(build(log, RULES["buy2buy"]).neighbours) == 0
+    assert len(build(log, RULES["type_136"]).neighbours) == 2
+
+
+@each_engine
+def test_ties_keep_the_smaller_aid(build):
+    log = log_of((0, 5, 0, "clicks"), (0, 3, 1, "clicks"), (0, 1, 2, "clicks"), (0, 4, 3, "clicks"))
+    matrix = build(log, MatrixRule(keep=2))
+    row = slice(matrix.pointer[5], matrix.pointer[6])
+    assert matrix.neighbours[row].tolist() == [1, 3]
+
+
+@each_engine
+def test_of_the_duplicates_the_latest_or_the_closest_counts(build):
+    # x = 0 at 0 h and 3 h; y = 1 at 1 h and 8 h: the latest pair lies 5 h apart, the closest 1 h
+    hour = 3600
+    log = log_of((0, 0, 0, "clicks"), (0, 1, hour, "clicks"), (0, 0, 3 * hour, "clicks"), (0, 1, 8 * hour, "clicks"))
+    weight = PairWeight(half_life_hours=1)
+    for which, expected in (("latest", 0.5**5), ("closest", 0.5)):
+        matrix = build(log, MatrixRule(which=which, weight=weight, keep=5))
+        assert matrix.weights[0] == pytest.approx(expected, rel=1e-6)
+
+
+@each_engine
+def test_time_decay_worked_out_by_hand(build):
+    # one day of log; the pair 1 h apart at its beginning, and the same pair at its end with x at the last event
+    hour = 3600
+    log = log_of((0, 0, 0, "clicks"), (0, 1, hour, "clicks"), (1, 1, 22 * hour, "clicks"), (1, 0, 24 * hour, "orders"))
+    matrix = build(log, RULES["time_decay"])
+    assert matrix.neighbours.tolist() == [1, 0]
+    recency = {hours: 1 + 3 * hours / 24 for hours in (0, 1, 22, 24)}
+    expected = [0.5 * recency[0] + 0.25 * recency[24], 0.5 * recency[1] + 0.25 * recency[22]]
+    assert matrix.weights.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_build_matrix_chooses_the_engine():
+    rule = RULES["near_2"]
+    on_cpu = build_matrix(SESSION_OF_ALL, rule, device="cpu")
+    for engine in ENGINES:
+        assert_same(on_cpu, build_matrix(SESSION_OF_ALL, rule, engine=engine, device="cpu"))
+
+
+def test_build_matrix_refuses_an_unknown_engine():
+    with pytest.raises(UserError, match="rowwise"):
+        build_matrix(SESSION_OF_ALL, RULES["near_2"], engine="rowwyse", device="cpu")
