@@ -1,6 +1,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# compiling a kernel may fall into an example: no deadline; one seed, so that a failure is everybody's failure
+settings.register_profile("project", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("project")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -90,7 +90,9 @@ def popular_items(known: EventLog, days: float) -> np.ndarray:
     return order[: np.count_nonzero(counts)]
 
 
-def fuse(sessions: np.ndarray, histories: Histories, named: dict[str, tuple], popular: np.ndarray, config: CandidatesConfig, types) -> Candidates:
+def fuse(
+    sessions: np.ndarray, histories: Histories, named: dict[str, tuple], popular: np.ndarray, config: CandidatesConfig, types
+) -> Candidates:
     """Candidates of some sessions: their histories, what each source names ({source: (aids [S, n], scores [S, n])}), popular."""
     n = len(histories)
     # a session of n items needs at most fill_to popular ones beside those that it has already

@@ -93,7 +93,9 @@ class CandidatesConfig(Section):
         for name, recipe in self.recipes.items():
             for line in recipe.lines:
                 if line.recipe is not None and line.recipe not in seen:
-                    raise ValueError(f"recipes.{name}: top {line.recipe!r} must be a recipe above it; {nearest(line.recipe, seen)}")
+                    raise ValueError(
+                        f"recipes.{name}: top {line.recipe!r} must be a recipe above it; {nearest(line.recipe, seen)}"
+                    )
             seen.append(name)
         if not any(r.output for r in self.recipes.values()):
             raise ValueError("recipes: none of them is an output")

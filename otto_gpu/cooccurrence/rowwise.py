@@ -97,7 +97,9 @@ def _type_mask(codes, log: EventLog) -> np.ndarray:
 
 def _hole_is_event(rule: MatrixRule) -> bool:
     positions, seconds = rule.gap_positions, rule.gap_seconds
-    wide = (positions is not None and positions.abs and positions.lo > 1) or (seconds is not None and seconds.abs and seconds.lo is not None)
+    wide = (positions is not None and positions.abs and positions.lo > 1) or (
+        seconds is not None and seconds.abs and seconds.lo is not None
+    )
     return not wide
 
 

@@ -35,6 +35,8 @@ def build(log: EventLog, rule: MatrixRule, frames=None, max_pairs: int = MAX_PAI
     sums = _combined([sums, *waiting], frames)
     if sums is None or not len(sums):
         return Matrix(np.zeros(log.n_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), log.items)
+    # in float32, as they are stored: weights that are equal there are ties, whatever the order of the sums was
+    sums[WEIGHT] = sums[WEIGHT].astype("float32")
     sums = sums.sort_values([AID_X, WEIGHT, AID_Y], ascending=[True, False, True])
     sums = sums[sums.groupby(AID_X).cumcount() < rule.keep]
     return Matrix.from_rows(*(_host(sums[c]) for c in (AID_X, AID_Y, WEIGHT)), log.n_items, log.items)

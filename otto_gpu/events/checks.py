@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ class Checker:
         words, broken = _as_text(column.dictionary)
         absent = pc.equal(words, "").to_numpy(zero_copy_only=False) if empty_is_missing and len(words) else None
         if pa.types.is_uint64(words.type):
-            large = pc.greater(words, np.iinfo(np.int64).max).to_numpy(zero_copy_only=False)
+            large = pc.greater(words, pa.scalar(np.iinfo(np.int64).max, words.type)).to_numpy(zero_copy_only=False)
             faults.mark_words(column, large, f"{name}: {OUTSIDE_INT64}")
             words = words.cast(pa.int64(), safe=False)
         faults.mark(column.is_null().to_numpy(zero_copy_only=False), missing(name))
@@ -255,7 +256,7 @@ def to_milliseconds(column: pa.Array, unit: str) -> tuple[np.ndarray, np.ndarray
 
 def _numbers(text: pa.Array, prefer_float: bool) -> pa.Array:
     """Text to int64 or, where there are fractions, float64; null where it is no number."""
-    if not prefer_float:
+    if not prefer_float and not pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py():  # a cast would take 0x1f
         try:
             return text.cast(pa.int64())
         except pa.ArrowInvalid:
@@ -294,7 +295,7 @@ def _shown(value: pa.Scalar):
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _milliseconds(moment) -> int:
-    stamp = pd.Timestamp(moment)
-    stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp
-    return int(stamp.as_unit("ms").value)
+def _milliseconds(moment: datetime) -> int:
+    """The first millisecond at or after the moment; without a zone it is UTC."""
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return -((datetime(1970, 1, 1, tzinfo=UTC) - moment) // timedelta(milliseconds=1))

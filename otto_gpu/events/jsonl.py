@@ -7,6 +7,7 @@ every other line through orjson, which says what is wrong with it.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,14 @@ import orjson
 import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
-from otto_gpu.events.checks import NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, Piece, missing
+from otto_gpu.events.checks import LATE_TS, NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, Piece, missing
 from otto_gpu.events.lines import is_utf8, last_line, line_pieces, split_lines
 from otto_gpu.events.scan import scan
 from otto_gpu.events.settings import EventsConfig
 
 BROKEN_JSON = "broken JSON"
 INT64 = np.iinfo(np.int64)
+INTEGER = re.compile("0|-?[1-9][0-9]*")
 ARROW = {int: pa.int64(), str: pa.string()}
 
 
@@ -70,6 +72,8 @@ def read_jsonl(file: Path, config: EventsConfig) -> Iterator[Piece]:
 
 def _scan(text: bytes, first: int, kinds: Kinds, config: EventsConfig) -> tuple[Piece, list]:
     values = list(config.types) if kinds.type is not None else []
+    if kinds.type is int:  # a type that is no integer cannot stand there without quotes
+        values = [value for value in values if INTEGER.fullmatch(value)]
     spelled = [orjson.dumps(value) if kinds.type is str else value.encode() for value in values]
     found = scan(text, kinds.session is str, kinds.aid is str, spelled, kinds.type is not None)
     columns = {SESSION: pa.DictionaryArray.from_arrays(pa.array(found.owner), found.session), AID: found.aid}
@@ -153,8 +157,10 @@ def _fault_of_event(event, kinds: Kinds) -> str | None:
     ts = event.get(TS)
     if ts is None:
         return missing(TS)
-    if type(ts) not in ((str,) if kinds.iso else (int, float)) or (type(ts) is int and not _fits(ts)):
+    if type(ts) not in ((str,) if kinds.iso else (int, float)):
         return NOT_A_TIME
+    if type(ts) is int and not _fits(ts):
+        return LATE_TS  # orjson knows no smaller integers than those of int64
     if kinds.type is None:
         return None
     if event.get(TYPE) is None:

@@ -102,7 +102,9 @@ class EventLog:
     def where(self, mask: np.ndarray) -> EventLog:
         """The events for which the mask (bool [n]) holds, with the same ids."""
         extra = self.extra.filter(pa.array(mask)) if self.extra is not None else None
-        return replace(self, session=self.session[mask], aid=self.aid[mask], ts=self.ts[mask], type=self.type[mask], extra=extra)
+        return replace(
+            self, session=self.session[mask], aid=self.aid[mask], ts=self.ts[mask], type=self.type[mask], extra=extra
+        )
 
     def of_sessions(self, first: int, last: int) -> EventLog:
         """The events of the sessions first..last-1, without copying."""

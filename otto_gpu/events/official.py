@@ -312,7 +312,7 @@ def _aid_lists(fields: pa.Array, items: pa.Array, k: int) -> np.ndarray:
         if not inside:  # an empty field, and two spaces, split into empty words: no aids
             real = pc.binary_length(flat).to_numpy() > 0
             flat, row = flat.filter(pa.array(real)), row[real]
-        place = np.arange(len(row)) - np.searchsorted(row, row)
+        place = np.arange(len(row)) - np.searchsorted(row, np.arange(len(rows)))[row]
         top = place < k
         lists[rows[row[top]], place[top]] = _places(flat.filter(pa.array(top)), items)
     return lists
@@ -363,7 +363,8 @@ def _ids(path: Path, name: str, values: list, lines: np.ndarray) -> tuple[np.nda
         expected = f"{wanted}, as on the lines before" if wanted else "an integer or a string"
         raise UserError(f"{path}:{lines[at]}: expected the {name} to be {expected}, got {values[at]!r}")
     try:
-        return dense_ids(pa.array(values), name)
+        wide = kind is int and max(values) >= 2**63
+        return dense_ids(pa.array(values, pa.uint64() if wide else None), name)
     except (pa.ArrowInvalid, OverflowError):
         raise UserError(f"{path}: the {name} ids must fit 64 bits") from None
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otto_gpu.columns import AID, SESSION
+from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Checker, Events, Piece, Rejections
 from otto_gpu.events.ids import dense_ids, join_ids
@@ -59,6 +59,9 @@ def read_log(
     kind = _format(files, config)
     if kind == "jsonl" and config.extra:
         raise UserError("events.extra: further columns can be read from CSV and Parquet only, not from JSONL")
+    taken = [name for i, name in enumerate(config.extra) if name in (*EVENT_COLUMNS, *config.extra[:i])]
+    if taken:
+        raise UserError(f"events.extra: the log has a column {taken[0]!r} already; name every further column once")
     check = Checker(config, targets)
     test_file = _test_file(path, config)
     parts: list[Events] = []

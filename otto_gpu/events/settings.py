@@ -24,9 +24,11 @@ class EventsConfig(Section):
 
     format: Literal["auto", "jsonl", "csv", "parquet", "synthetic"] = "auto"
     columns: ColumnNames = ColumnNames()
-    ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("ms", description="unit of ts; iso: text such as 2022-08-01T12:00:00Z")
+    ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
+        "ms", description="unit of ts; iso: text such as 2022-08-01T12:00:00Z"
+    )
     types: dict[str, str] = Field(
-        {"clicks": "clicks", "carts": "carts", "orders": "orders"},
+        {name: name for name in ("clicks", "carts", "orders")} | {"0": "clicks", "1": "carts", "2": "orders"},
         description="the log's value -> the event type; values that are not named here are rejected",
     )
     default_type: str | None = Field(None, description="the type of every event where the log has no type column")
@@ -37,7 +39,9 @@ class EventsConfig(Section):
     chunk_bytes: int = Field(32 << 20, ge=1 << 10, description="size of the pieces in which text is read")
     max_rejected: float = Field(0.001, ge=0, le=1, description="share of bad rows above which the run stops")
     before: datetime | None = Field(None, description="drop events at or after this time (UTC), for logs with a thin tail")
-    sample_sessions: float = Field(1.0, gt=0, le=1, description="read only this share of the sessions, chosen by a hash of the id")
+    sample_sessions: float = Field(
+        1.0, gt=0, le=1, description="read only this share of the sessions, chosen by a hash of the id"
+    )
     synthetic_sessions: int = Field(20_000, ge=10, description="for format synthetic: how many sessions to generate")
     synthetic_seed: int = Field(42, ge=0)
 
@@ -87,7 +91,9 @@ class TargetsConfig(Section):
     next_only: list[str] = Field(["clicks"], description="types whose ground truth is the next event only, not all later ones")
     weights: dict[str, float] = {"clicks": 0.1, "carts": 0.3, "orders": 0.6}
     k: int = Field(20, ge=1, le=1000)
-    click_zero_is_no_click: bool = Field(False, description="the official label maker takes aid 0 as the next click for no click")
+    click_zero_is_no_click: bool = Field(
+        False, description="the official label maker takes aid 0 as the next click for no click"
+    )
 
     @model_validator(mode="after")
     def _known(self):

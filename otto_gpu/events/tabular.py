@@ -85,7 +85,7 @@ def _csv_at_once(text: bytes, first: int, wanted: dict[str, int], width: int, co
     # an empty line, or a row of several lines: the rows' numbers are not those of the lines
     if table.num_rows != text.count(b"\n") + (not text.endswith(b"\n")):
         return None
-    columns = {name: table[str(i)].combineline_pieces() for name, i in wanted.items()}
+    columns = {name: table[str(i)].combine_chunks() for name, i in wanted.items()}
     try:
         columns |= {name: c.cast(pa.string()) for name, c in columns.items() if name.startswith("extra ")}
     except pa.ArrowInvalid:

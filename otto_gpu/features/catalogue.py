@@ -50,6 +50,10 @@ def register(name: str, columns: Callable[[Spec], list[Column]], compute: Callab
 class FeaturesConfig(Section):
     families: tuple[str, ...] = Field(("matrix", "popularity", "session", "recall", RANK), min_length=1)
     rules: tuple[str, ...] | None = Field(None, description="the rules whose matrices make features; null: all that are built")
+    negatives: dict[str, float] = Field(
+        {"clicks": 10.0, "carts": 20.0, "orders": 20.0}, description="target -> negatives sampled per positive; others: 20"
+    )
+    seed: int = Field(42, ge=0, description="of the sampling of negatives")
     chunk_rows: int = Field(100_000, ge=1, description="candidates whose features are in memory at once")
 
     @model_validator(mode="after")
@@ -60,6 +64,8 @@ class FeaturesConfig(Section):
                 raise ValueError(f"unknown family {name!r}; {nearest(name, known)}")
         if self.families == (RANK,):
             raise ValueError("the family 'rank' needs another one to rank")
+        if min(self.negatives.values(), default=1) <= 0:
+            raise ValueError("negatives: must be above 0")
         return self
 
 

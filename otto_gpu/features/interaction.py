@@ -41,7 +41,9 @@ def compute(chunk, out: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def session_interactions(s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, out):
+def session_interactions(
+    s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, out
+):
     """The body for one session (CPU and CUDA). table: all -1, a power of two, at least twice the candidates of a session."""
     mask = 15
     while mask + 1 < 2 * (rows[s + 1] - rows[s]):
@@ -78,7 +80,9 @@ def session_interactions(s, rows, candidates, pointer, items, item_weights, rule
 
 
 @njit(parallel=True, cache=True)
-def _every_session(workers, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables, out):
+def _every_session(
+    workers, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables, out
+):
     for w in prange(workers):
         for s in range(w, len(rows) - 1, workers):
             session_interactions(

@@ -17,9 +17,20 @@ def columns(spec: Spec) -> list[Column]:
     return [
         *(Column(f"candidate_{t}_before", name, "int16", f"{t} of the candidate in the history", True) for t in spec.types),
         Column("candidate_any_before", name, "int16", "events of the candidate in the history", True),
-        *(Column(f"candidate_{w}", name, "float32", f"the candidate's own {w} weight in the history", True) for w in WEIGHTINGS),
-        Column("candidate_minutes_ago", name, "float32", "minutes since the candidate was last seen in the session, -1: never", True),
-        Column("candidate_events_ago", name, "int16", "events since the candidate was last seen in the session, -1: never", True),
+        *(
+            Column(f"candidate_{w}", name, "float32", f"the candidate's own {w} weight in the history", True)
+            for w in WEIGHTINGS
+        ),
+        Column(
+            "candidate_minutes_ago",
+            name,
+            "float32",
+            "minutes since the candidate was last seen in the session, -1: never",
+            True,
+        ),
+        Column(
+            "candidate_events_ago", name, "int16", "events since the candidate was last seen in the session, -1: never", True
+        ),
         *(Column(f"n_{t}", name, "int16", f"{t} in the history") for t in spec.types),
         Column("n_any", name, "int16", "events in the history"),
         Column("n_items", name, "int16", "different items in the history"),
@@ -88,7 +99,9 @@ def recall_columns(spec: Spec) -> list[Column]:
         )
         for source in spec.sources
     ]
-    return [c for pair in pairs for c in pair] + [Column("recall_sources", "recall", "uint8", "how many sources named the candidate", True)]
+    return [c for pair in pairs for c in pair] + [
+        Column("recall_sources", "recall", "uint8", "how many sources named the candidate", True)
+    ]
 
 
 def recall_compute(chunk, out: np.ndarray) -> None:

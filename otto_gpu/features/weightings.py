@@ -62,7 +62,9 @@ def weigh(p, n, t_ms, type_weight, item_events, out):
 
 
 @njit(cache=True)
-def session_items(s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one):
+def session_items(
+    s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one
+):
     """The body for one session (CPU and CUDA). one: float64 [6], scratch."""
     begin, end, u = starts[s], starts[s + 1], pointer[s]
     n = end - begin
@@ -80,7 +82,11 @@ def session_items(s, starts, aid, ts, kind, bits, item_events, type_weight, poin
 
 
 @njit(parallel=True, cache=True)
-def _items_of_every_session(starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place):
+def _items_of_every_session(
+    starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place
+):
     for s in prange(len(starts) - 1):
         one = np.empty(6)
-        session_items(s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one)
+        session_items(
+            s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one
+        )

@@ -6,7 +6,7 @@ from otto_gpu.cooccurrence.rule import DAY_MS
 
 
 def oracle(log, rule) -> dict[int, list[tuple[int, float]]]:
-    """{aid_x: [(aid_y, weight), ...]}: all neighbours, not only the `keep` heaviest, by weight descending, smaller aid first."""
+    """{aid_x: [(aid_y, weight), ...]}: all neighbours, not only the `keep` heaviest; by weight descending, then aid."""
     if not len(log):
         return {}
     first_ts, last_ts = int(log.ts.min()), int(log.ts.max())

@@ -65,7 +65,13 @@ def test_encoded_joins_words_that_a_dictionary_says_twice():
 
 @pytest.mark.parametrize(
     ("numbers", "kind"),
-    [([1, -5], pa.int32()), ([2**31 - 1], pa.int32()), ([2**31], pa.int64()), ([-(2**31) - 1, 0], pa.int64()), ([], pa.int32())],
+    [
+        ([1, -5], pa.int32()),
+        ([2**31 - 1], pa.int32()),
+        ([2**31], pa.int64()),
+        ([-(2**31) - 1, 0], pa.int64()),
+        ([], pa.int32()),
+    ],
 )
 def test_integers_take_the_least_memory_that_holds_them(numbers, kind):
     compact = compact_ids(encoded(pa.array(numbers, pa.int64())))

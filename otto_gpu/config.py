@@ -1,0 +1,133 @@
+"""The configuration of a run: the sections put together, YAML files, and changes from the command line.
+
+Each section is declared beside the code that it configures; stages are handed their sections and import none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.cooccurrence.settings import MatricesConfig
+from otto_gpu.errors import UserError
+from otto_gpu.events.log import TYPES
+from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
+from otto_gpu.features.catalogue import FeaturesConfig
+from otto_gpu.ranking.settings import BlendConfig, RankingConfig
+from otto_gpu.schema import Section, explain, nearest
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs"  # in a checkout; an installed package has none
+DEMO = {"name": "demo", "events": {"format": "synthetic"}}
+
+
+class Config(Section):
+    name: str = Field("run", pattern=r"^[\w.-]+$", description="names the run directory: runs/<name>")
+    data: Path | None = Field(None, description="file, folder or glob with the log; --data goes before it")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(None, ge=1, description="null: all cores")
+    events: EventsConfig = EventsConfig()
+    split: SplitConfig = SplitConfig()
+    targets: TargetsConfig = TargetsConfig()
+    matrices: MatricesConfig = MatricesConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    ranking: RankingConfig = RankingConfig()
+    blend: BlendConfig = BlendConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        rules = self.matrices.rules
+        for name in self.candidates.matrices:
+            if name not in rules:
+                raise ValueError(f"candidates.recipes: there is no matrix rule {name!r}; {nearest(name, rules)}")
+        for name in self.features.rules or ():
+            if name not in rules:
+                raise ValueError(f"features.rules: there is no matrix rule {name!r}; {nearest(name, rules)}")
+        known = {*self.targets.types, *TYPES}
+        used = {
+            t: f"matrices.rules.{n}"
+            for n, r in rules.items()
+            for t in (*(r.left or ()), *(r.right or ()), *(r.weight.type_y or ()))
+        }
+        used |= {t: "candidates.bought" for t in self.candidates.bought} | {
+            t: "events.types" for t in self.events.types.values()
+        }
+        for name, where in used.items():
+            if name not in known:
+                raise ValueError(f"{where}: unknown type {name!r}; {nearest(name, known)}")
+        return self
+
+
+def load_config(source: str | Path | dict | None = None, changes: Iterable[str] = (), **more: Any) -> Config:
+    """A validated Config from a YAML file, the name of one in configs/, or a dict; None is the demo.
+
+    changes: `key=value` with dotted keys and YAML values, such as `ranking.folds=5`; more: top-level keys (None: as it is).
+    Raises UserError in one line that names the key, and for an unknown key its nearest neighbour.
+    """
+    if source is None:
+        values, where = dict(DEMO), "the demo"
+    elif isinstance(source, dict):
+        values, where = dict(source), "config"
+    else:
+        path = _find(Path(source))
+        values, where = _read(path), str(path)
+    for change in changes:
+        _apply(values, change)
+    values.update({k: v for k, v in more.items() if v is not None})
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, Config, where) from None
+
+
+def known_configs() -> list[str]:
+    return sorted(p.stem for p in FOLDER.glob("*.yaml"))
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    named = FOLDER / f"{path.name}.yaml"
+    if len(path.parts) == 1 and not path.suffix and named.is_file():
+        return named
+    raise UserError(
+        f"--config {path}: no such file; names of the project's own configs: {', '.join(known_configs()) or 'none here'}"
+    )
+
+
+def _read(path: Path) -> dict:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f":{place.line + 1}" if place else ""
+        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(values, dict | None):
+        raise UserError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
+    return values or {}
+
+
+def _apply(values: dict, change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {change}: expected key=value, such as ranking.folds=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {change}: the value is not valid YAML") from None
+    *path, last = key.split(".")
+    place = values
+    for part in path:
+        inner = place.get(part)
+        if inner is not None and not isinstance(inner, dict):
+            raise UserError(f"--set {change}: {part!r} is not a section")
+        place[part] = dict(inner or {})
+        place = place[part]
+    place[last] = value

@@ -1,0 +1,42 @@
+"""The section `matrices` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from otto_gpu.cooccurrence.rule import RULES, MatrixRule
+from otto_gpu.schema import Section
+
+
+class MatricesConfig(Section):
+    rules: dict[str, MatrixRule] = Field(
+        RULES,
+        min_length=1,
+        description="changes to the packaged rules, by name: fields to change, a whole new rule, or null to leave it out",
+    )
+    engine: Literal["auto", "rowwise", "selfmerge"] = "auto"
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _merge(cls, given):
+        if given is RULES or not isinstance(given, dict):
+            return given
+        rules = dict(RULES)
+        for name, fields in given.items():
+            if fields is None:
+                rules.pop(name, None)
+            elif isinstance(fields, dict) and name in RULES:
+                rules[name] = {**RULES[name].model_dump(), **fields}
+            else:
+                rules[name] = fields
+        return rules
+
+    @field_validator("rules")
+    @classmethod
+    def _names(cls, rules):
+        for name in rules:
+            if not name.isidentifier():
+                raise ValueError(f"rule name {name!r} must be letters, digits and _ (it names files and columns)")
+        return rules

@@ -1,0 +1,126 @@
+"""The stage `events`: log in, periods, labels and official files out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from otto_gpu.columns import ID
+from otto_gpu.events.labels import Labels
+from otto_gpu.events.log import EventLog
+from otto_gpu.events.official import write_labels, write_sessions
+from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
+from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
+from otto_gpu.events.split import Period, split_log
+from otto_gpu.events.synthetic import synthetic_log
+from otto_gpu.progress import Reporter
+from otto_gpu.run import write_atomically
+
+OUTPUTS = ("events", "labels", "official", "rejected.parquet")
+SPLITS = ("validation", "test")
+
+
+def run(
+    folder: Path,
+    data: Path | None,
+    events: EventsConfig,
+    split: SplitConfig,
+    targets: TargetsConfig,
+    reporter: Reporter,
+    run_dir: Path,
+):
+    with reporter.work("reading", "events") as work:
+        if events.format == "synthetic":
+            result = _synthetic(events, targets)
+        else:
+            try:
+                result = read_log(data, events, targets, work.advance)
+            except TooManyRejected as error:
+                write_atomically(run_dir / "rejected.parquet", lambda p: pq.write_table(error.rejected, p, compression="zstd"))
+                raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", error.rejected) from None
+    log, counts = result.log, result.counts
+    periods = split_log(log, split, targets, result.from_test_file)
+    absent = [t for t in targets.types if not counts["types"].get(t)]
+    for name in absent:
+        reporter.say(f"  the log has no {name}: reported as absent, left out of the weighted score")
+    for name in ("rejected", "duplicates", "unsorted"):
+        if counts.get(name):
+            reporter.say(f"  {name}: {counts[name]:,} of {counts['events']:,} events")
+    for sub in OUTPUTS[:3]:
+        (folder / sub).mkdir(exist_ok=True)
+    _save_ids(folder / "events/sessions.parquet", log.sessions, log.n_sessions)
+    _save_ids(folder / "events/items.parquet", log.items, log.n_items)
+    summary = {"counts": counts, "absent": absent, "periods": {}}
+    for name, period in periods.items():
+        place = folder / "events" / name
+        place.mkdir(exist_ok=True)
+        period.train.save(place / "train.parquet")
+        period.history.save(place / "history.parquet")
+        if period.labels is not None:
+            period.labels.save(folder / "labels" / f"{name}.parquet")
+        summary["periods"][name] = _facts(period, targets)
+    test = periods["test"]
+    history = replace(test.history, items=log.items, sessions=log.sessions)
+    write_sessions(folder / "official/test_sessions.jsonl", history)
+    if test.labels is not None:
+        write_labels(
+            folder / "official/test_labels.jsonl", test.sessions, test.labels, history, targets.names, targets.next_only
+        )
+    pq.write_table(result.rejected, folder / "rejected.parquet", compression="zstd")
+    (folder / "events/summary.json").write_text(json.dumps(summary, indent=1))
+    sizes = summary["periods"]
+    return {
+        "events": len(log), "sessions": log.n_sessions, "items": log.n_items, "rejected": int(counts.get("rejected", 0)),
+        "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {p['train_events']:,} events" for n, p in sizes.items()),
+    }  # fmt: skip
+
+
+def _synthetic(events: EventsConfig, targets: TargetsConfig) -> ReadResult:
+    log = synthetic_log(events.synthetic_sessions, events.synthetic_seed, types=tuple(targets.types))
+    types = {t: int(n) for t, n in zip(targets.types, np.bincount(log.type, minlength=len(targets.types)), strict=True)}
+    rejected = pa.table(
+        {
+            "file": pa.array([], pa.string()),
+            "row": pa.array([], pa.int64()),
+            "reason": pa.array([], pa.string()),
+            "text": pa.array([], pa.string()),
+        }
+    )
+    return ReadResult(log, rejected, {"events": len(log), "rejected": 0, "files": 0, "types": types}, None)
+
+
+def _facts(period: Period, targets: TargetsConfig) -> dict:
+    labels = period.labels
+    return {
+        "sessions": len(period.sessions),
+        "train_events": len(period.train),
+        "history_events": len(period.history),
+        "labels": None if labels is None else {t: int((labels.type == targets.code(t)).sum()) for t in targets.names},
+    }
+
+
+def _save_ids(path: Path, ids: pa.Array | None, n: int) -> None:
+    """The dictionary: row i holds the user's own id of dense id i."""
+    ids = pa.array(np.arange(n, dtype=np.int32)) if ids is None else ids
+    pq.write_table(pa.table({ID: ids}), path, compression="zstd")
+
+
+def load_ids(run_dir: Path, name: str) -> pa.Array:
+    """The user's own ids by dense id; name: sessions or items."""
+    return pq.read_table(run_dir / "events" / f"{name}.parquet")[ID].combine_chunks()
+
+
+def load_period(run_dir: Path, split: str) -> Period:
+    """A period as the stage left it; labels are None where there are none."""
+    place = run_dir / "events" / split
+    labels = run_dir / "labels" / f"{split}.parquet"
+    return Period(
+        EventLog.load(place / "train.parquet"),
+        EventLog.load(place / "history.parquet"),
+        Labels.load(labels) if labels.is_file() else None,
+    )

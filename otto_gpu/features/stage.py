@@ -1,0 +1,107 @@
+"""The stage `features`: of the validation period, the rows that the rankers are trained on. All other candidates' features
+are made when they are scored, and never stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from otto_gpu.candidates.fuse import Candidates
+from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.stage import load_part, parts
+from otto_gpu.columns import AID, SESSION, label, sampled
+from otto_gpu.cooccurrence.matrix import MatrixStack
+from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.events.stage import load_period
+from otto_gpu.features.catalogue import FeaturesConfig
+from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.sampling import negative_share, sampled_rows
+from otto_gpu.progress import Reporter
+from otto_gpu.run import write_atomically
+
+OUTPUTS = ("features",)
+SPLIT = "validation"  # its labels train the rankers
+
+
+def feature_maker(
+    run_dir: Path, split: str, config: FeaturesConfig, candidates: CandidatesConfig, targets: TargetsConfig, rules
+) -> FeatureMaker:
+    period = load_period(run_dir, split)
+    rules = config.rules if config.rules is not None else tuple(rules)
+    stack = MatrixStack.load(run_dir / "matrices" / split, rules)
+    knowledge = Knowledge.of(period.known, period.history, stack, candidates)
+    return FeatureMaker(config, knowledge, candidates.sources, targets.types)
+
+
+def blocks(candidates: Candidates, rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges of sessions (first, last) with about so many candidates, at least one session."""
+    first = 0
+    while first < len(candidates.sessions):
+        last = int(np.searchsorted(candidates.pointer, candidates.pointer[first] + rows, side="right")) - 1
+        last = min(max(last, first + 1), len(candidates.sessions))
+        yield first, last
+        first = last
+
+
+def run(
+    folder: Path, run_dir: Path, config: FeaturesConfig, candidates_config: CandidatesConfig, targets: TargetsConfig, rules,
+    reporter: Reporter,
+) -> dict:  # fmt: skip
+    place = folder / "features" / SPLIT
+    place.mkdir(parents=True, exist_ok=True)
+    maker = feature_maker(run_dir, SPLIT, config, candidates_config, targets, rules)
+    (folder / "features/catalogue.json").write_text(json.dumps([asdict(c) for c in maker.catalogue.columns], indent=0))
+    files = parts(run_dir, SPLIT)
+    shares = _shares(files, targets, config)
+    rows = 0
+    total = sum(pq.read_metadata(f).num_rows for f in files)
+    with reporter.work("features", "candidates", total) as work:
+        for file in files:
+            path = place / file.name
+            if not path.exists():
+                candidates, labels = load_part(file, candidates_config.sources, targets.names)
+                tables = []
+                for first, last in blocks(candidates, config.chunk_rows):
+                    part = slice(candidates.pointer[first], candidates.pointer[last])
+                    block = candidates.rows(first, last)
+                    tables.append(_sampled(block, {t: m[part] for t, m in labels.items()}, maker, shares, targets, config.seed))
+                write_atomically(path, lambda p, tables=tables: pq.write_table(pa.concat_tables(tables), p, compression="zstd"))
+            rows += pq.read_metadata(path).num_rows
+            work.advance(pq.read_metadata(file).num_rows)
+    return {"columns": len(maker.catalogue), "rows": rows}
+
+
+def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -> dict[str, float]:
+    """Per target the probability to keep a negative, from the whole period's counts."""
+    positives, negatives = dict.fromkeys(targets.names, 0), dict.fromkeys(targets.names, 0)
+    for file in files:
+        table = pq.read_table(file, columns=[SESSION, *map(label, targets.names)])
+        session = table[SESSION].to_numpy()
+        for target in targets.names:
+            hit = table[label(target)].to_numpy() != 0
+            useful = np.isin(session, session[hit])
+            positives[target] += int(hit.sum())
+            negatives[target] += int(useful.sum() - hit.sum())
+    return {t: negative_share(positives[t], negatives[t], config.negatives.get(t, 20.0)) for t in targets.names}
+
+
+def _sampled(block: Candidates, labels, maker: FeatureMaker, shares, targets: TargetsConfig, seed: int) -> pa.Table:
+    session = block.session
+    chosen = {
+        t: sampled_rows(block.pointer, session, block.aid, mask, shares[t], seed, targets.code(t)) for t, mask in labels.items()
+    }
+    keep = np.logical_or.reduce(list(chosen.values()))
+    features = maker.make(block)[keep]
+    columns = {SESSION: session[keep], AID: block.aid[keep]}
+    for target in labels:
+        columns[label(target)] = labels[target][keep].astype(np.int8)
+        columns[sampled(target)] = chosen[target][keep].astype(np.int8)
+    for i, column in enumerate(maker.catalogue.columns):
+        columns[column.name] = np.ascontiguousarray(features[:, i]).astype(column.dtype)
+    return pa.table(columns)

@@ -1,0 +1,265 @@
+"""The whole way, from an event log to three ranked lists per session: the stages in their order, and the command line.
+
+python -m otto_gpu.pipeline                                        a generated demo log
+python -m otto_gpu.pipeline --config otto --data FOLDER            OTTO's files as Kaggle gives them
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from otto_gpu import __version__
+from otto_gpu.config import Config, known_configs, load_config
+from otto_gpu.device import Device, choose_device
+from otto_gpu.errors import UserError
+from otto_gpu.progress import Reporter
+from otto_gpu.run import Run, Stage, data_identity, write_atomically
+from otto_gpu.schema import nearest
+
+STAGES = {
+    "events": "read the log, split it into periods, cut the sessions, write labels and official files",
+    "matrices": "the co-occurrence matrices of every rule, for the validation and the test period",
+    "candidates": "key items ask the matrices as the recipes say; coverage",
+    "features": "the feature columns of the sampled training rows",
+    "rankers": "a gradient-boosted ranker per target, group and fold",
+    "predictions": "out-of-fold scores of the validation period, fold means of the test period",
+    "blend": "the weights of the groups, by grid search on the out-of-fold scores",
+    "submission": "the final lists and the run's figures",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """ran: the stages that ran (the others were unchanged); metrics: metrics.json, None before the last stage."""
+
+    run_dir: Path
+    ran: list[str]
+    metrics: dict | None
+
+
+def run_pipeline(
+    config: Config | str | Path | dict | None = None,
+    data: str | Path | None = None,
+    run_dir: str | Path | None = None,
+    device: str | None = None,
+    from_stage: str | None = None,
+    to_stage: str | None = None,
+    reporter: Reporter | None = None,
+) -> Result:
+    """Runs what is not done yet. config: a Config, or what load_config takes (None: the demo). data: file, folder or glob.
+
+    run_dir: default runs/<name of the config>. from_stage: this stage and those after it run even if nothing changed;
+    to_stage: stop after it. Raises UserError for everything that a user can get wrong.
+    """
+    config = config if isinstance(config, Config) else load_config(config)
+    _check_stages(from_stage, to_stage)
+    data, files = _data(config, data)
+    chosen = choose_device(device or config.device)
+    run_dir = Path(run_dir) if run_dir is not None else Path("runs") / config.name
+    run = Run(run_dir, reporter or Reporter(quiet=True))
+    with run.locked():
+        run.reporter = reporter or Reporter(run_dir / "run.log", quiet=True)
+        if reporter is not None:
+            reporter.log_to(run_dir / "run.log")
+        run.reporter.say(f"otto_gpu {__version__}, config {config.name}, run directory {run_dir}, device {chosen}")
+        dumped = config.model_dump(mode="json") | {"data": None if data is None else str(data), "device": chosen.kind}
+        write_atomically(run_dir / "config.yaml", lambda p: p.write_text(yaml.safe_dump(dumped, sort_keys=False)))
+        ran = run.execute(stages(config, data, run, chosen), data_identity(files), from_stage, to_stage)
+        metrics = None
+        if to_stage in (None, "submission"):
+            metrics = json.loads((run_dir / "metrics.json").read_text())
+        return Result(run_dir, ran, metrics)
+
+
+def _check_stages(*names: str | None) -> None:
+    for name in names:
+        if name is not None and name not in STAGES:
+            raise UserError(f"unknown stage {name!r}; {nearest(name, STAGES)}")
+
+
+def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Path]]:
+    """(path, files) of the log; a generated log has neither."""
+    data = Path(data) if data is not None else config.data
+    if config.events.format == "synthetic":
+        if data is not None:
+            raise UserError(
+                f"events.format is 'synthetic', which generates its log: leave --data {data} out, or name a --config for it"
+            )
+        return None, []
+    if data is None:
+        raise UserError(f"config {config.name!r} needs --data PATH: the file, folder or glob with the log")
+    from otto_gpu.events.read import data_files
+
+    return data, data_files(data, config.events)
+
+
+def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[Stage]:
+    """The stages with what each depends on. What a stage needs is imported when it runs: a run with nothing to do is quick."""
+    c, there = config, run.directory
+    threads = c.threads or len(os.sched_getaffinity(0))
+
+    def dump(section, *leave_out):
+        return section.model_dump(mode="json", exclude=set(leave_out))
+
+    def use_threads():
+        import numba
+
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+
+    def events(folder):
+        from otto_gpu.events import stage
+
+        use_threads()
+        return stage.run(folder, data, c.events, c.split, c.targets, run.reporter, there)
+
+    def matrices(folder):
+        from otto_gpu.cooccurrence import stage
+
+        use_threads()
+        return stage.run(folder, there, c.matrices, device, run.reporter)
+
+    def candidates(folder):
+        from otto_gpu.candidates import stage
+
+        use_threads()
+        return stage.run(folder, there, c.candidates, c.targets, run.reporter)
+
+    def features(folder):
+        from otto_gpu.features import stage
+
+        use_threads()
+        return stage.run(folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter)
+
+    def rankers(folder):
+        from otto_gpu.ranking import stage
+
+        return stage.train(folder, there, c.ranking, c.targets, device, threads, run.reporter)
+
+    def predictions(folder):
+        from otto_gpu.features.stage import feature_maker
+        from otto_gpu.ranking import stage
+
+        def make(split):
+            return feature_maker(there, split, c.features, c.candidates, c.targets, c.matrices.rules)
+
+        use_threads()
+        return stage.predict(
+            folder, there, c.ranking, c.candidates, c.features.chunk_rows, c.targets, make, device, threads, run.reporter
+        )
+
+    def blend(folder):
+        from otto_gpu.events.stage import load_ids
+        from otto_gpu.ranking import stage
+
+        return stage.blend(folder, there, c.blend, c.targets, len(load_ids(there, "items")), run.reporter)
+
+    def submission(folder):
+        from otto_gpu import submission
+
+        return submission.run(folder, there, c.targets, c.blend, dict(run.manifests), run.reporter)
+
+    everything = {
+        "events": (("events", "labels", "official", "rejected.parquet"), lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k")], events),
+        "matrices": (("matrices",), lambda: [dump(c.matrices), device.kind], matrices),
+        "candidates": (("candidates",), lambda: dump(c.candidates), candidates),
+        "features": (("features",), lambda: dump(c.features), features),
+        "rankers": (("models",), lambda: [dump(c.ranking), device.kind, threads], rankers),
+        "predictions": (("predictions",), lambda: None, predictions),
+        "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),
+        "submission": (("submission.csv", "metrics.json"), lambda: dump(c.targets), submission),
+    }  # fmt: skip
+    return [Stage(name, *parts) for name, parts in everything.items()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    if given.list_stages:
+        for name, what in STAGES.items():
+            print(f"{name:12} {what}")
+        return 0
+    try:
+        return _run(given)
+    except UserError as error:
+        if given.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _run(given: argparse.Namespace) -> int:
+    config = load_config(given.config, given.set)
+    reporter = Reporter()
+    if given.dry_run:
+        return _dry_run(config, given, reporter)
+    result = run_pipeline(config, given.data, given.run_dir, given.device, given.from_stage, given.to_stage, reporter)
+    if result.metrics is not None:
+        from otto_gpu.submission import show
+
+        show(result.metrics, config.targets, reporter)
+        reporter.say(f"submission: {result.run_dir / 'submission.csv'}")
+        reporter.say(f"metrics:    {result.run_dir / 'metrics.json'}")
+    return 0
+
+
+def _dry_run(config: Config, given: argparse.Namespace, reporter: Reporter) -> int:
+    """Says what would run, and writes nothing."""
+    _check_stages(given.from_stage, given.to_stage)
+    chosen = choose_device(given.device or config.device)
+    data, files = _data(config, given.data)
+    for file in files:
+        reporter.say(f"data: {file}")
+    run_dir = given.run_dir or Path("runs") / config.name
+    reporter.say(f"config {config.name}, run directory {run_dir}, device {chosen}")
+    run = Run(run_dir, reporter)
+    for name, done in run.plan(stages(config, data, run, chosen), data_identity(files), given.from_stage):
+        reporter.say(f"{name}: {'unchanged' if done else 'would run'}")
+        if name == given.to_stage:
+            break
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m otto_gpu.pipeline",
+        description="An event log in, three ranked lists for every open session out. Without arguments: a generated demo log. "
+        "What was done before and has not changed is not done again.",
+        epilog=f"configs of the project: {', '.join(known_configs()) or 'none here'}. A run is resumed by the same command.",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="a YAML file, or the name of one of the project's configs (default: the demo)"
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help="the log: a file, a folder or a glob (quoted)")
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="where everything is written (default: runs/<name of the config>)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: as the config says, auto if it does not")
+    parser.add_argument(
+        "--from", dest="from_stage", metavar="STAGE", help="run this stage and those after it even if nothing changed"
+    )
+    parser.add_argument("--to", dest="to_stage", metavar="STAGE", help="stop after this stage")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change the config, such as --set ranking.folds=5 (repeatable)",
+    )
+    parser.add_argument("--list-stages", action="store_true", help="name the stages and stop")
+    parser.add_argument("--dry-run", action="store_true", help="check config and data, say what would run, write nothing")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=f"otto_gpu {__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Gradient-boosted rankers per target and fold, out-of-fold scores, blend."""

@@ -1,0 +1,51 @@
+"""The sections `ranking` and `blend` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from otto_gpu.schema import Section
+
+RECALL = "recall"  # the hand-set order of the candidates, as one more group of the blend
+
+
+class Group(Section):
+    """Rankers that are alike: one model per target and fold. Their scores are one voice in the blend."""
+
+    objective: Literal["binary:logistic", "rank:pairwise", "rank:ndcg"] = "binary:logistic"
+    depth: int = Field(6, ge=1, le=20)
+    learning_rate: float = Field(0.1, gt=0, le=1)
+    colsample: float = Field(0.5, gt=0, le=1, description="share of the columns that a tree sees")
+    subsample: float = Field(0.8, gt=0, le=1)
+    min_child_weight: float = Field(5.0, ge=0)
+    reg_lambda: float = Field(10.0, ge=0)
+    rounds: int = Field(400, ge=1)
+    early_stopping: int = Field(30, ge=1, description="rounds without a better AUC on the held-out fold")
+    seed: int = Field(0, ge=0)
+    params: dict[str, str | float | int | bool] = Field({}, description="further parameters, handed to the ranker as they are")
+
+
+class RankingConfig(Section):
+    ranker: str = Field("xgboost", description="by name, from the registry of rankers")
+    folds: int = Field(4, ge=2, le=20)
+    seed: int = Field(42, ge=0)
+    groups: dict[str, Group] = Field({"binary": Group(), "pairwise": Group(objective="rank:pairwise")})
+    min_positives: int = Field(30, ge=2, description="a target with fewer positives keeps the hand-set order")
+    batch_rows: int = Field(100_000, ge=1, description="rows handed to the ranker at a time")
+
+    @field_validator("groups")
+    @classmethod
+    def _names(cls, groups):
+        if RECALL in groups:
+            raise ValueError(f"the group name {RECALL!r} means the hand-set order and cannot be given")
+        for name in groups:
+            if not name.isidentifier():
+                raise ValueError(f"group name {name!r} must be letters, digits and _")
+        return groups
+
+
+class BlendConfig(Section):
+    steps: int = Field(4, ge=1, le=20, description="the grid: every group's weight is a multiple of 1/steps, together 1")
+    damping: float = Field(10.0, gt=0, description="a group's place p (from 0) in a session counts 1/(p + damping)")

@@ -1,0 +1,208 @@
+"""One run's directory: fingerprints, resume, atomic stages.
+
+A stage writes into `.partial/<stage>-<fingerprint>/` and its outputs are moved to their places when all are whole; its
+manifest comes last. A stage is done if its manifest carries the present fingerprint and every file that it names is
+there in its size. A stage that was killed finds the parts that it finished in its partial folder and goes on from there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from otto_gpu import __version__
+from otto_gpu.errors import UserError
+from otto_gpu.progress import Reporter
+
+PACKAGES = ("numpy", "pandas", "pyarrow", "numba", "xgboost", "xgboost-cpu", "cudf-cu12", "cudf-cu13")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """outputs: files and folders, relative to the run directory; settings: what of the configuration it depends on;
+    run(folder): writes every output below the folder and returns facts for the manifest (rows and the like)."""
+
+    name: str
+    outputs: tuple[str, ...]
+    settings: Callable[[], Any]
+    run: Callable[[Path], dict]
+
+
+@dataclass
+class Run:
+    directory: Path
+    reporter: Reporter
+    manifests: dict[str, dict] = field(default_factory=dict)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One process at a time works in a run directory."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            lock = (self.directory / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"run directory {self.directory}: {error.strerror}; choose another with --run-dir") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(
+                    f"run directory {self.directory}: another process works in it; wait, or choose another --run-dir"
+                ) from None
+            yield
+
+    def execute(self, stages: list[Stage], seed: Any, force_from: str | None = None, last: str | None = None) -> list[str]:
+        """Runs what is not done, in order; returns the names of the stages that ran.
+
+        seed: what the first stage depends on besides its settings (the data's identity). force_from: this stage and those
+        after it run even if nothing changed. last: stop after this stage.
+        """
+        ran = []
+        for stage, fingerprint, done in self._judged(stages, seed, force_from):
+            if done:
+                self.manifests[stage.name] = self.manifest(stage.name)
+                self.reporter.say(f"{stage.name}: unchanged", style="dim")
+            else:
+                self._run_stage(stage, fingerprint)
+                ran.append(stage.name)
+            if stage.name == last:
+                break
+        return ran
+
+    def plan(self, stages: list[Stage], seed: Any, force_from: str | None = None) -> list[tuple[str, bool]]:
+        """(stage, whether it is done) for every stage; writes nothing."""
+        return [(stage.name, done) for stage, _, done in self._judged(stages, seed, force_from)]
+
+    def _judged(self, stages: list[Stage], seed: Any, force_from: str | None) -> Iterator[tuple[Stage, str, bool]]:
+        forced, above = False, seed
+        for stage in stages:
+            forced = forced or stage.name == force_from
+            above = _digest([stage.name, __version__, stage.settings(), above])
+            manifest = self.manifest(stage.name)
+            yield stage, above, bool(not forced and manifest and manifest["fingerprint"] == above and self._whole(manifest))
+
+    def manifest(self, stage: str) -> dict | None:
+        try:
+            return json.loads(self._manifest_path(stage).read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def _manifest_path(self, stage: str) -> Path:
+        return self.directory / "manifests" / f"{stage}.json"
+
+    def _whole(self, manifest: dict) -> bool:
+        for name, size in manifest["files"].items():
+            path = self.directory / name
+            if not path.is_file() or path.stat().st_size != size:
+                return False
+        return True
+
+    def _run_stage(self, stage: Stage, fingerprint: str) -> None:
+        self.reporter.say(f"{stage.name}: started")
+        partial = self.directory / ".partial"
+        folder = partial / f"{stage.name}-{fingerprint[:16]}"
+        for leftover in partial.glob(f"{stage.name}-*") if partial.is_dir() else ():
+            if leftover != folder:
+                shutil.rmtree(leftover)
+        folder.mkdir(parents=True, exist_ok=True)
+        reset_peak_memory()
+        began = time.monotonic()
+        facts = stage.run(folder)
+        seconds = time.monotonic() - began
+        self._manifest_path(stage.name).unlink(missing_ok=True)
+        files = {}
+        for name in stage.outputs:
+            made, place = folder / name, self.directory / name
+            remove(place)
+            if not made.exists():  # an output that this run does not have, such as labels of a test file without any
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(made, place)
+            for path in [place] if place.is_file() else sorted(place.rglob("*")):
+                if path.is_file():
+                    files[str(path.relative_to(self.directory))] = path.stat().st_size
+        manifest = {
+            "stage": stage.name, "fingerprint": fingerprint, "settings": stage.settings(), "versions": versions(), **facts,
+            "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb(), "files": files,
+        }  # fmt: skip
+        self._manifest_path(stage.name).parent.mkdir(exist_ok=True)
+        write_atomically(self._manifest_path(stage.name), lambda p: p.write_text(json.dumps(manifest, indent=1, default=str)))
+        shutil.rmtree(folder)
+        self.manifests[stage.name] = manifest
+        told = ", ".join(
+            f"{v:,} {k}" if isinstance(v, int) else f"{k} {v}" for k, v in facts.items() if isinstance(v, (int, str))
+        )
+        self.reporter.say(
+            f"{stage.name}: {seconds:.1f} s, peak {manifest['peak_memory_mb']:,} MB" + (f", {told}" if told else "")
+        )
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """write(temporary path), then the rename: the file is whole or not there."""
+    temporary = path.with_name(f".{path.name}.writing")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def data_identity(files: list[Path]) -> list:
+    """Names, sizes, times of change and both ends of the data files: a changed file is another one, quickly told."""
+    result = []
+    for path in files:
+        with path.open("rb") as file:
+            ends = hashlib.sha256(file.read(1 << 16))
+            file.seek(max(path.stat().st_size - (1 << 16), 0))
+            ends.update(file.read())
+        result.append([path.name, path.stat().st_size, path.stat().st_mtime_ns, ends.hexdigest()])
+    return result
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide about a run's results, as far as they are installed."""
+    found = {"otto_gpu": __version__}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def reset_peak_memory() -> None:
+    """Sets the process's high-water mark back, where the kernel allows it (Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak_memory_mb() -> int:
+    """The high-water mark of resident memory, in MB: since the last reset, or of the whole process where there is none."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    except OSError:
+        pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
