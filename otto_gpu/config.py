@@ -49,14 +49,12 @@ class Config(Section):
             if name not in rules:
                 raise ValueError(f"features.rules: there is no matrix rule {name!r}; {nearest(name, rules)}")
         known = {*self.targets.types, *TYPES}
-        used = {
-            t: f"matrices.rules.{n}"
-            for n, r in rules.items()
-            for t in (*(r.left or ()), *(r.right or ()), *(r.weight.type_y or ()))
-        }
-        used |= {t: "candidates.bought" for t in self.candidates.bought} | {
-            t: "events.types" for t in self.events.types.values()
-        }
+        used = dict.fromkeys(self.candidates.bought, "candidates.bought") | dict.fromkeys(
+            self.events.types.values(), "events.types"
+        )
+        for name, rule in rules.items():
+            named = (*(rule.left or ()), *(rule.right or ()), *(rule.weight.type_y or ()))
+            used |= dict.fromkeys(named, f"matrices.rules.{name}")
         for name, where in used.items():
             if name not in known:
                 raise ValueError(f"{where}: unknown type {name!r}; {nearest(name, known)}")

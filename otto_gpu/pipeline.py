@@ -165,8 +165,13 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
 
         return submission.run(folder, there, c.targets, c.blend, dict(run.manifests), run.reporter)
 
+    # name: (outputs, settings that it depends on, what it does)
     everything = {
-        "events": (("events", "labels", "official", "rejected.parquet"), lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k")], events),
+        "events": (
+            ("events", "labels", "official", "rejected.parquet"),
+            lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k"), c.targets.names],
+            events,
+        ),
         "matrices": (("matrices",), lambda: [dump(c.matrices), device.kind], matrices),
         "candidates": (("candidates",), lambda: dump(c.candidates), candidates),
         "features": (("features",), lambda: dump(c.features), features),
@@ -174,7 +179,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         "predictions": (("predictions",), lambda: None, predictions),
         "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),
         "submission": (("submission.csv", "metrics.json"), lambda: dump(c.targets), submission),
-    }  # fmt: skip
+    }
     return [Stage(name, *parts) for name, parts in everything.items()]
 
 

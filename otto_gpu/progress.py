@@ -63,9 +63,13 @@ class Reporter:
             yield Work(self, name, unit, total, None)
             return
         columns = (
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-        )  # fmt: skip
+        )
         with Progress(*columns, console=self.console, transient=True) as bar:
             yield Work(self, name, unit, total, bar, bar.add_task(f"  {name}", total=total, rate=""))
 

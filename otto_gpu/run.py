@@ -15,7 +15,7 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -191,10 +191,8 @@ def versions() -> dict[str, str]:
 
 def reset_peak_memory() -> None:
     """Sets the process's high-water mark back, where the kernel allows it (Linux)."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak_memory_mb() -> int:

@@ -93,7 +93,10 @@ def popular_items(known: EventLog, days: float) -> np.ndarray:
 def fuse(
     sessions: np.ndarray, histories: Histories, named: dict[str, tuple], popular: np.ndarray, config: CandidatesConfig, types
 ) -> Candidates:
-    """Candidates of some sessions: their histories, what each source names ({source: (aids [S, n], scores [S, n])}), popular."""
+    """Candidates of some sessions: their histories, what each source names, popular items.
+
+    named: {source: (aids int32 [S, n], scores float32 [S, n])}.
+    """
     n = len(histories)
     # a session of n items needs at most fill_to popular ones beside those that it has already
     popular = popular[: config.fill_to * 2 + config.history_limit]

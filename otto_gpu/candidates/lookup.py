@@ -17,8 +17,8 @@ from otto_gpu.hashing import first_slot, table_size
 TOP, RUNNING = 64, 128
 LINE = np.dtype(
     [
-        ("keys", np.int32), ("matrix", np.int32), ("depth", np.int32), ("last", np.int32), ("top", np.int32), ("head", np.int32),
-        ("per_key", np.int32), ("window", np.int64), ("weight", np.float32), ("fade", np.float32), ("step", np.float32),
+        ("keys", np.int32), ("matrix", np.int32), ("depth", np.int32), ("last", np.int32), ("top", np.int32),
+        ("head", np.int32), ("per_key", np.int32), ("window", np.int64), ("weight", np.float32), ("fade", np.float32), ("step", np.float32),
         ("floor", np.float32), ("neighbour_step", np.float32), ("neighbour_floor", np.float32),
     ]
 )  # fmt: skip
@@ -55,8 +55,8 @@ class Histories:
 
 
 def evaluate_recipes(histories: Histories, stack: MatrixStack, config: CandidatesConfig, types) -> dict[str, tuple]:
-    """{recipe: (aids int32 [S, size] padded with -1, scores float32 [S, size])}, best first; ties in the order of first mention:
-    newest key first, nearest neighbour first.
+    """{recipe: (aids int32 [S, size] padded with -1, scores float32 [S, size])}, best first; ties in the order of first
+    mention: newest key first, nearest neighbour first.
     """
     results: dict[str, tuple] = {}
     type_weight = np.array([config.type_weights.get(t, 1.0) for t in types], np.float32)
@@ -90,7 +90,9 @@ def _evaluate(histories: Histories, stack: MatrixStack, recipe: Recipe, names, t
         workers, histories.starts, histories.aid, histories.ts, histories.type, histories.bits, lines, tops,
         stack.pointer, stack.neighbours, stack.weights, type_weight,
         {"first": 0, "scored": 1, "left_out": 2}[recipe.history],
-        UNBOUNDED if long is None else long.items, 0.0 if long is None else long.oldest, 1.0 if long is None else long.line_share,
+        UNBOUNDED if long is None else long.items,
+        0.0 if long is None else long.oldest,
+        1.0 if long is None else long.line_share,
         items, sums, table, keys, aids, scores,
     )  # fmt: skip
     return aids, scores
@@ -158,8 +160,8 @@ def _best(sums, n, after):
 
 @njit(cache=True)
 def evaluate_session(
-    s, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest, line_share,
-    items, sums, table, keys, out_aids, out_scores,
+    s, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest,
+    line_share, items, sums, table, keys, out_aids, out_scores,
 ):  # fmt: skip
     """The body for one session (CPU and CUDA). items, sums, table (all -1), keys: scratch of the worker."""
     begin, end = starts[s], starts[s + 1]
@@ -167,13 +169,13 @@ def evaluate_session(
         return
     # a table as small as the session allows stays in the caches
     bound = end - begin
-    for l in range(len(lines)):
+    for number in range(len(lines)):
         many = end - begin
-        if lines[l].keys == TOP:
+        if lines[number].keys == TOP:
             many = tops.shape[2]
-        elif lines[l].keys == RUNNING:
+        elif lines[number].keys == RUNNING:
             many = len(keys)
-        bound += min(many, lines[l].last) * lines[l].depth
+        bound += min(many, lines[number].last) * lines[number].depth
     mask = 15
     while mask + 1 < 2 * bound and mask + 1 < len(table):
         mask = 2 * mask + 1
@@ -190,8 +192,8 @@ def evaluate_session(
             age = oldest + (1 - oldest) * (i - begin) / max(end - begin - 1, 1)
             place, n = _touch(aid[i], items, table, mask, n)
             sums[place] += np.float32((2.0**age - 1) * type_weight[kind[i]])
-    for l in range(len(lines)):
-        line = lines[l]
+    for number in range(len(lines)):
+        line = lines[number]
         m = 0
         if line.keys == TOP:
             while m < min(line.last, tops.shape[2]) and tops[line.top, s, m] >= 0:
@@ -276,6 +278,6 @@ def _every_session(
     for w in prange(workers):
         for s in range(w, len(starts) - 1, workers):
             evaluate_session(
-                s, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest,
-                line_share, items[w], sums[w], table[w], keys[w], out_aids, out_scores,
+                s, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items,
+                oldest, line_share, items[w], sums[w], table[w], keys[w], out_aids, out_scores,
             )  # fmt: skip

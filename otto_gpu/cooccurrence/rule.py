@@ -3,8 +3,9 @@
 The order in which a rule is applied (both engines and the tests' oracle follow it):
 
 1. events: only those of the last `since_days` days of the log (ts >= the log's last ts - the days); only sessions whose
-   first event lies in the last `new_sessions_days` days (likewise); where `left` and `right` are the same types, only events of these types; then only each
-   session's last `tail` events. What is left is numbered 0, 1, ... in its session: its position.
+   first event lies in the last `new_sessions_days` days (likewise); where `left` and
+   `right` are the same types, only events of these types; then only each session's last `tail` events. What is left is
+   numbered 0, 1, ... in its session: its position.
 2. x: events of the `left` types; with `left_first` only position 0.
    y: events of the `right` types; with `right_first_seen` only the first event of its item among those left by 1.
 3. pairs: two different events of one session, of different items unless `self_pairs`, within the gaps.

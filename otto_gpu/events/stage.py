@@ -41,8 +41,9 @@ def run(
             try:
                 result = read_log(data, events, targets, work.advance)
             except TooManyRejected as error:
-                write_atomically(run_dir / "rejected.parquet", lambda p: pq.write_table(error.rejected, p, compression="zstd"))
-                raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", error.rejected) from None
+                rejected = error.rejected
+                write_atomically(run_dir / "rejected.parquet", lambda p: pq.write_table(rejected, p, compression="zstd"))
+                raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
     periods = split_log(log, split, targets, result.from_test_file)
     absent = [t for t in targets.types if not counts["types"].get(t)]

@@ -34,8 +34,12 @@ class Knowledge:
         type_weight = np.array([config.type_weights.get(t, 1.0) for t in known.types], np.float32)
         item_events = np.bincount(known.aid, minlength=known.n_items)
         return cls(
-            stack, Popularity.of(known, history, item_events, type_weight), Histories.of(history, config), item_events, type_weight
-        )  # fmt: skip
+            stack,
+            Popularity.of(known, history, item_events, type_weight),
+            Histories.of(history, config),
+            item_events,
+            type_weight,
+        )
 
 
 @dataclass(frozen=True)

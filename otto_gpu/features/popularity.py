@@ -13,6 +13,7 @@ from otto_gpu.features.weightings import WEIGHTINGS, weigh
 
 WINDOWS = {"3h": 10_800_000, "day": 86_400_000, "week": 604_800_000}  # milliseconds
 HOUR_MS = 3_600_000
+SPANS = {"all": "all that is known", "period": "the histories of the period"}
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def columns(spec: Spec) -> list[Column]:
     weighted = [
         Column(
             f"popularity_{kind}_{weighting}_{span}", "popularity", "float32",
-            f"{kind} of the item, weighted by {weighting}, in {'all that is known' if span == 'all' else 'the histories of the period'}",
+            f"{kind} of the item, weighted by {weighting}, in {SPANS[span]}",
             ranked=True,
         )
-        for span in ("all", "period") for kind in spec.types for weighting in WEIGHTINGS
+        for span in SPANS for kind in spec.types for weighting in WEIGHTINGS
     ]  # fmt: skip
     recent = [
         Column(
@@ -76,8 +77,8 @@ def columns(spec: Spec) -> list[Column]:
         for kind in spec.types for window in WINDOWS
     ]  # fmt: skip
     rises = [
-        Column("popularity_hour_per_day", "popularity", "float32", "the item's events in the last hour over those in the last day", True),
-        Column("popularity_day_per_week", "popularity", "float32", "the item's events in the last day over those in the last week", True),
+        Column("popularity_hour_per_day", "popularity", "float32", "events in the last hour over those in the last day", True),
+        Column("popularity_day_per_week", "popularity", "float32", "events in the last day over those in the last week", True),
     ]  # fmt: skip
     return weighted + recent + rises
 

@@ -36,8 +36,8 @@ class HistoryItems:
         pointer = marks[histories.starts]
         n = int(pointer[-1])
         items = cls(
-            pointer, np.empty(n, np.int32), np.zeros((n, len(WEIGHTINGS)), np.float32), np.zeros((n, len(type_weight)), np.int16),
-            np.empty(n, np.int64), np.empty(n, np.int16),
+            pointer, np.empty(n, np.int32), np.zeros((n, len(WEIGHTINGS)), np.float32),
+            np.zeros((n, len(type_weight)), np.int16), np.empty(n, np.int64), np.empty(n, np.int16),
         )  # fmt: skip
         _items_of_every_session(
             histories.starts, histories.aid, histories.ts, histories.type, histories.bits, item_events, type_weight,

@@ -94,10 +94,8 @@ def train(
                     models += 1
                     work.advance()
                 aucs = [a for a in aucs if a is not None]
-                told = f"eval-auc {np.mean(aucs):.4f}" if aucs else "no model"
-                reporter.say(
-                    f"  {target}, {name}: {samples.rows:,} rows, {samples.positives:,} positives, {told} (mean of {len(aucs)} folds)"
-                )
+                told = f"eval-auc {np.mean(aucs):.4f} (mean of {len(aucs)} folds)" if aucs else "no model"
+                reporter.say(f"  {target}, {name}: {samples.rows:,} rows, {samples.positives:,} positives, {told}")
     (folder / "models").mkdir(exist_ok=True)
     (folder / "models/features.json").write_text(json.dumps(names))
     return {**facts, "models": models}
@@ -146,10 +144,13 @@ def load_models(
 
 
 def predict(
-    folder: Path, run_dir: Path, config: RankingConfig, candidates_config: CandidatesConfig, chunk_rows: int, targets: TargetsConfig,
-    make_features, device: Device, threads: int, reporter: Reporter,
+    folder: Path, run_dir: Path, config: RankingConfig, candidates_config: CandidatesConfig, chunk_rows: int,
+    targets: TargetsConfig, make_features, device: Device, threads: int, reporter: Reporter,
 ) -> dict:  # fmt: skip
-    """predictions/{split}/{target}/part-*.parquet: session, aid and one float32 score per group. make_features(split) -> FeatureMaker."""
+    """predictions/{split}/{target}/part-*.parquet: session, aid and one float32 score per group.
+
+    make_features(split) -> FeatureMaker.
+    """
     ranker = load_ranker(config.ranker)
     models = {t: load_models(run_dir, config, t, device, threads) for t in targets.names}
     rows = 0
@@ -210,7 +211,7 @@ def _save_scores(path: Path, candidates: Candidates, scores: np.ndarray, groups:
 
 
 class Scores:
-    """One part of predictions/{split}/{target}: sessions int32 [S], pointer int64 [S + 1], aid int32 [m], scores [m, groups]."""
+    """A part of predictions/{split}/{target}: sessions int32 [S], pointer int64 [S + 1], aid int32 [m], scores [m, groups]."""
 
     def __init__(self, path: Path):
         table = pq.read_table(path)

@@ -73,7 +73,7 @@ def train(group: Group, training: Batches, held_out: Batches, names: tuple[str, 
     best = model.best_iteration
     log["best_round"] = best
     # what came after the best round is not used: models are cut to it when they are kept
-    return model[: best + 1], {k: v for k, v in log.items()}
+    return model[: best + 1], dict(log)
 
 
 def load(path: Path, device: str, threads: int):

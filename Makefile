@@ -1,0 +1,49 @@
+# make run: install, then the whole pipeline on a generated demo log. make test: install, then the tests.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# cpu, cuda12 or cuda13: which build of XGBoost, faiss and RAPIDS is installed
+DEVICE ?= cpu
+PIP := $(PY) -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: run test install lint format bench clean
+
+run: install
+	$(PY) -m otto_gpu.pipeline
+
+test: install $(VENV)/.test
+	$(PY) -m pytest
+
+install: $(VENV)/.installed
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: install $(VENV)/.bench
+	$(PY) -m benchmarks.run_all
+
+clean:
+	rm -rf $(VENV) build *.egg-info runs
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otto_gpu needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[$(DEVICE)]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(PIP) -e '.[$(DEVICE),test]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.installed
+	$(PIP) -e '.[$(DEVICE),bench]'
+	@touch $@
