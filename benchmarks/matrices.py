@@ -25,7 +25,7 @@ from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.schema import nearest
 
 EVENTS_PER_SESSION = 16.8  # of the generated log
-RELATIVE, ABSOLUTE = 1e-4, 1e-30
+RELATIVE, ABSOLUTE = 1e-4, 1e-30  # absolute: weights so small that float32 rounds them to 0
 
 
 # ------------------------------------------------------------------------------------------------------------- peers
@@ -145,9 +145,15 @@ def difference(a: Matrix, b: Matrix) -> str:
     if len(apart):
         return f"a weight of item {rows[apart[0]]} is {a.weights[apart[0]]} and {b.weights[apart[0]]}"
     keys = [rows.astype(np.int64) * a.n_items + m.neighbours for m in (a, b)]
-    last_kept = a.weights[a.pointer[rows + 1] - 1]
-    for m, mine, others in ((a, *keys), (b, *keys[::-1])):
-        wrong = np.flatnonzero(~np.isin(mine, others) & ~np.isclose(m.weights, last_kept, RELATIVE, ABSOLUTE))
+    _, in_a, in_b = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    apart = np.flatnonzero(~np.isclose(a.weights[in_a], b.weights[in_b], RELATIVE, ABSOLUTE))
+    if len(apart):
+        i, j = in_a[apart[0]], in_b[apart[0]]
+        return f"the weight of items {rows[i]}, {a.neighbours[i]} is {a.weights[i]} and {b.weights[j]}"
+    for m, common in ((a, in_a), (b, in_b)):
+        alone = np.setdiff1d(np.arange(len(m)), common)
+        last_kept = m.weights[m.pointer[rows[alone] + 1] - 1]
+        wrong = alone[~np.isclose(m.weights[alone], last_kept, RELATIVE, ABSOLUTE)]
         if len(wrong):
             return f"only one has the pair of items {rows[wrong[0]]}, {m.neighbours[wrong[0]]}"
     return ""

@@ -80,7 +80,7 @@ def alternate(contestants: dict[str, Callable[[], object]], repeats: int) -> dic
 
 
 def peak_memory(prepare: Callable[..., Callable[[], object]], *args) -> dict[str, float]:
-    """Peak resident memory in GB of a fresh process, before and after the call that prepare(*args) returns: {before_gb, peak_gb}.
+    """Peak resident GB of a fresh process before and after the call that prepare(*args) returns: {before_gb, peak_gb}.
 
     prepare makes the input and warms up on something small; it is a function of a module, and what it does counts for
     `before_gb`. Between the two lies what the call itself needs at most.

@@ -49,9 +49,8 @@ class Config(Section):
             if name not in rules:
                 raise ValueError(f"features.rules: there is no matrix rule {name!r}; {nearest(name, rules)}")
         known = {*self.targets.types, *TYPES}
-        used = dict.fromkeys(self.candidates.bought, "candidates.bought") | dict.fromkeys(
-            self.events.types.values(), "events.types"
-        )
+        used = dict.fromkeys(self.candidates.bought, "candidates.bought")
+        used |= dict.fromkeys((self.events.types or {}).values(), "events.types")
         for name, rule in rules.items():
             named = (*(rule.left or ()), *(rule.right or ()), *(rule.weight.type_y or ()))
             used |= dict.fromkeys(named, f"matrices.rules.{name}")
@@ -121,9 +120,11 @@ def _apply(values: dict, change: str) -> None:
     except yaml.YAMLError:
         raise UserError(f"--set {change}: the value is not valid YAML") from None
     *path, last = key.split(".")
-    place = values
+    place, default = values, Config().model_dump(mode="json")
     for part in path:
-        inner = place.get(part)
+        default = default.get(part) if isinstance(default, dict) else None
+        # what is not given starts from its default, so that a change of one key leaves its neighbours
+        inner = default if place.get(part) is None else place[part]
         if inner is not None and not isinstance(inner, dict):
             raise UserError(f"--set {change}: {part!r} is not a section")
         place[part] = dict(inner or {})

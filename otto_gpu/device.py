@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -11,6 +13,8 @@ from typing import Literal
 from otto_gpu.errors import UserError
 
 INSTALL = "pip install 'otto_gpu[cuda13]' (or [cuda12], as the driver's CUDA version), or the environment.yml of the project"
+
+THREADS = 128  # of a block
 
 
 @dataclass(frozen=True)
@@ -60,3 +64,37 @@ def _gpu_name() -> str:
     import cupy
 
     return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+
+
+def cuda_kernel(body: Callable, scratch: tuple[str, ...] = ()) -> Callable:
+    """A CUDA kernel out of a body that does one session, `body(s, *arguments)`, in plain Python or @njit.
+
+    Returns launch(sessions, workers, *arguments): `workers` threads share the sessions 0..sessions-1. Arguments are
+    arrays (on the device, or on the host, then copied there and back) and numbers, in the body's order. Of those named in
+    `scratch` every thread gets a row of its own: they are arrays [workers, ...]. The body must not allocate.
+    """
+    from numba import cuda
+
+    body = getattr(body, "py_func", body)
+    names = list(inspect.signature(body).parameters)[1:]
+    unknown = set(scratch) - set(names)
+    if unknown:
+        raise ValueError(f"{body.__name__} has no parameter {sorted(unknown)[0]!r}; it has {', '.join(names)}")
+    given = ", ".join(f"{name}[worker]" if name in scratch else name for name in names)
+    # numba's kernels take no *arguments: one of the body's own parameters is written for every body
+    source = f"""
+def kernel(sessions, workers, {", ".join(names)}):
+    worker = cuda.grid(1)
+    if worker < workers:
+        for s in range(worker, sessions, workers):
+            body(s, {given})
+"""
+    space = {"cuda": cuda, "body": cuda.jit(device=True)(body)}
+    exec(source, space)
+    kernel = cuda.jit(space["kernel"])
+
+    def launch(sessions: int, workers: int, *arguments) -> None:
+        if sessions:
+            kernel[-(-workers // THREADS), min(workers, THREADS)](sessions, workers, *arguments)
+
+    return launch

@@ -76,7 +76,9 @@ class Reporter:
     def show(self, table) -> None:
         """A rich table, on the console and in the log."""
         if not self._quiet:
-            self.console.print(table)
+            # where no terminal says how wide it is, a table may be as wide as it needs
+            width = None if self.console.is_terminal else 160
+            self.console.print(table, width=width)
         plain = Console(width=200, color_system=None, file=io.StringIO())
         plain.print(table)
         self.note("\n" + plain.file.getvalue().rstrip())

@@ -72,6 +72,7 @@ class Run:
         for stage, fingerprint, done in self._judged(stages, seed, force_from):
             if done:
                 self.manifests[stage.name] = self.manifest(stage.name)
+                self._remove_leftovers(stage.name)
                 self.reporter.say(f"{stage.name}: unchanged", style="dim")
             else:
                 self._run_stage(stage, fingerprint)
@@ -108,13 +109,16 @@ class Run:
                 return False
         return True
 
+    def _remove_leftovers(self, stage: str, but: Path | None = None) -> None:
+        """What killed runs left of a stage, under other settings or between its manifest and the end."""
+        for leftover in list((self.directory / ".partial").glob(f"{stage}-*")):
+            if leftover != but:
+                shutil.rmtree(leftover)
+
     def _run_stage(self, stage: Stage, fingerprint: str) -> None:
         self.reporter.say(f"{stage.name}: started")
-        partial = self.directory / ".partial"
-        folder = partial / f"{stage.name}-{fingerprint[:16]}"
-        for leftover in partial.glob(f"{stage.name}-*") if partial.is_dir() else ():
-            if leftover != folder:
-                shutil.rmtree(leftover)
+        folder = self.directory / ".partial" / f"{stage.name}-{fingerprint[:16]}"
+        self._remove_leftovers(stage.name, folder)
         folder.mkdir(parents=True, exist_ok=True)
         reset_peak_memory()
         began = time.monotonic()

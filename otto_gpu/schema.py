@@ -6,6 +6,7 @@ Each section is declared beside the code that it configures; ``config.py`` puts 
 from __future__ import annotations
 
 import difflib
+from types import UnionType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,8 +26,9 @@ def nearest(name: str, known) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel], source: str) -> UserError:
-    """One line for the first thing that is wrong, with the key's full path and, if it is unknown, its neighbour."""
-    first = error.errors()[0]
+    """One line for one thing that is wrong, with the key's full path and, if it is unknown, its neighbour."""
+    # an unknown key goes first: a misspelled one is often missing under its right name as well
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -39,22 +41,25 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> User
     return UserError(f"{source}: {path or 'the configuration'}: {message}{shown}{more}")
 
 
-def _model_at(model: type[BaseModel] | None, loc: tuple[Any, ...]) -> type[BaseModel] | None:
+def _model_at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The section at a path; what follows a mapping's or a list's name is a key or a place in it, not a field."""
+    kind: Any = model
     for part in loc:
-        if model is None:
-            return None
-        field = model.model_fields.get(part) if isinstance(part, str) else None
-        if field is not None:
-            model = _find_model(field.annotation)
-            # a mapping or a list of models: the next part of the path is its key
-    return model
+        section = _section(kind)
+        if section is None:
+            kind = next((inner for inner in getattr(kind, "__args__", ()) if _holds_section(inner)), None)
+        else:
+            field = section.model_fields.get(part)
+            kind = field.annotation if field else None
+    return _section(kind)
 
 
-def _find_model(annotation) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _find_model(inner)
-        if found is not None:
-            return found
-    return None
+def _section(kind) -> type[BaseModel] | None:
+    """A section, also where it may be None."""
+    options = [a for a in getattr(kind, "__args__", ()) if a is not type(None)] if isinstance(kind, UnionType) else [kind]
+    found = [a for a in options if isinstance(a, type) and issubclass(a, BaseModel)]
+    return found[0] if found else None
+
+
+def _holds_section(kind) -> bool:
+    return _section(kind) is not None or any(_holds_section(inner) for inner in getattr(kind, "__args__", ()))

@@ -62,48 +62,37 @@ def _figures(run_dir: Path, split: str, targets: TargetsConfig, config: BlendCon
 
 
 def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
-    """The closing table: coverage, recall@k with its interval per target, weighted; seconds and memory per stage."""
+    """The closing tables: coverage and recall@k per target with 95 % intervals; seconds and peak memory per stage."""
     name = f"recall@{targets.k}"
-    quality = Table(title="Quality (95 % intervals: bootstrap over sessions)", title_justify="left")
-    for column in ("", "sessions", *targets.names, "weighted"):
-        quality.add_column(column, justify="left" if not column else "right")
+    quality = Table(title="Quality (in brackets: 95 % interval, bootstrap over sessions)", title_justify="left")
+    for column in ("period", "figure", *targets.names, "weighted"):
+        quality.add_column(column, justify="left" if column in ("period", "figure") else "right", no_wrap=True)
     for split in SPLITS:
         figures = metrics[split]
         everything = figures["coverage"]["all"]
-        depths = [(d, [everything[t][d] for t in targets.names]) for d in ("20", "50", "100", "all")]
-        size = everything["candidates"]["mean"]
-        for depth, values in depths:
-            if any(v is not None for v in values):
-                label = f"{split}: coverage at {depth}" + (f" (mean {size:.0f} candidates)" if depth == "all" else "")
-                quality.add_row(label, "", *(_text(v) for v in values), "")
+        period, size = f"{split}, {figures['sessions']:,} sessions", everything["candidates"]["mean"]
         if figures["labels"] is None:
-            quality.add_row(f"{split}: no ground truth", f"{figures['sessions']:,}", *("" for _ in targets.names), "")
+            quality.add_row(period, f"no ground truth; {size:.0f} candidates a session", *("" for _ in targets.names), "")
             continue
+        for depth in ("20", "50", "100", "all"):
+            values = [_text(everything[t][depth]) for t in targets.names]
+            what = f"coverage, all {size:.0f}" if depth == "all" else f"coverage at {depth}"
+            quality.add_row(period if depth == "20" else "", what, *values, "")
         hand_set = figures["hand_set_order"]
+        values = [_text(hand_set[name][t]) for t in targets.names]
+        quality.add_row("", f"{name}, hand-set order", *values, _text(hand_set["weighted"]))
+        values = [_text(figures[name][t], figures["interval"], t) for t in targets.names]
         quality.add_row(
-            f"{split}: {name}, hand-set order",
-            "",
-            *(_text(hand_set[name][t]) for t in targets.names),
-            _text(hand_set["weighted"]),
-        )
-        row = [_text(figures[name][t], figures["interval"], t) for t in targets.names]
-        quality.add_row(
-            f"{split}: {name}",
-            f"{figures['sessions']:,}",
-            *row,
-            _text(figures["weighted"], figures["interval"], "weighted"),
-            style="bold",
+            "", name, *values, _text(figures["weighted"], figures["interval"], "weighted"), style="bold", end_section=True
         )
     costs = Table(title="Cost", title_justify="left")
     for column in ("stage", "seconds", "peak memory, MB"):
         costs.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, cost in metrics["stages"].items():
+    stages = metrics["stages"]
+    for stage, cost in stages.items():
         costs.add_row(stage, f"{cost['seconds']:,.1f}", f"{cost['peak_memory_mb']:,}")
-    costs.add_row(
-        "all",
-        f"{sum(c['seconds'] for c in metrics['stages'].values()):,.1f}",
-        f"{max(c['peak_memory_mb'] for c in metrics['stages'].values()):,}",
-    )
+    seconds, memory = ([cost[key] for cost in stages.values()] for key in ("seconds", "peak_memory_mb"))
+    costs.add_row("all", f"{sum(seconds):,.1f}", f"{max(memory):,}", style="bold")
     for table in (quality, costs):
         reporter.show(table)
 
@@ -112,4 +101,4 @@ def _text(value: float | None, interval: dict | None = None, key: str = "") -> s
     if value is None:
         return "absent"
     bounds = interval.get(key) if interval else None
-    return f"{value:.4f}" + (f" [{bounds[0]:.4f}, {bounds[1]:.4f}]" if bounds else "")
+    return f"{value:.3f}" + (f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else "")

@@ -15,13 +15,12 @@ from otto_gpu.events.log import EventLog
 from otto_gpu.hashing import first_slot, table_size
 
 TOP, RUNNING = 64, 128
+WHOLE, REAL = ("keys", "matrix", "depth", "last", "top", "head", "per_key"), ("weight", "fade", "step", "floor")
 LINE = np.dtype(
-    [
-        ("keys", np.int32), ("matrix", np.int32), ("depth", np.int32), ("last", np.int32), ("top", np.int32),
-        ("head", np.int32), ("per_key", np.int32), ("window", np.int64), ("weight", np.float32), ("fade", np.float32), ("step", np.float32),
-        ("floor", np.float32), ("neighbour_step", np.float32), ("neighbour_floor", np.float32),
-    ]
-)  # fmt: skip
+    [(name, np.int32) for name in WHOLE]
+    + [("window", np.int64)]
+    + [(name, np.float32) for name in (*REAL, "neighbour_step", "neighbour_floor")]
+)
 UNBOUNDED = np.iinfo(np.int32).max
 FOREVER = np.iinfo(np.int64).max // 4
 
@@ -80,12 +79,7 @@ def _evaluate(histories: Histories, stack: MatrixStack, recipe: Recipe, names, t
         return aids, scores
     long = recipe.long_history
     workers = min(numba.get_num_threads(), n)
-    longest = int(np.diff(histories.starts).max())
-    touch_limit = int(_touches(lines, longest, tops.shape[2], stack))
-    items = np.empty((workers, touch_limit), np.int32)
-    sums = np.empty((workers, touch_limit), np.float32)
-    table = np.full((workers, table_size(touch_limit)), -1, np.int32)
-    keys = np.empty((workers, max(longest, tops.shape[2]) + 1), np.int32)
+    scratch = Scratch.of(lines, histories, tops, stack, workers)
     _every_session(
         workers, histories.starts, histories.aid, histories.ts, histories.type, histories.bits, lines, tops,
         stack.pointer, stack.neighbours, stack.weights, type_weight,
@@ -93,7 +87,7 @@ def _evaluate(histories: Histories, stack: MatrixStack, recipe: Recipe, names, t
         UNBOUNDED if long is None else long.items,
         0.0 if long is None else long.oldest,
         1.0 if long is None else long.line_share,
-        items, sums, table, keys, aids, scores,
+        scratch.items, scratch.sums, scratch.table, scratch.keys, aids, scores,
     )  # fmt: skip
     return aids, scores
 
@@ -124,13 +118,29 @@ def encode_lines(recipe: Recipe, stack: MatrixStack, names: list[str]) -> np.nda
     return np.array(rows, LINE)
 
 
-def _touches(lines: np.ndarray, longest: int, width: int, stack: MatrixStack) -> int:
-    """At most so many different items are touched in one session."""
-    total = longest
-    for line in lines:
-        total += min(int(line["last"]), max(width, longest)) * int(line["depth"])
-    n_items = stack.pointer.shape[1] - 1
-    return min(total, n_items) + 1
+@dataclass(frozen=True)
+class Scratch:
+    """Per worker: the touched items int32 and their sums float32, the hash table int32 (all -1), a line's keys int32."""
+
+    items: np.ndarray
+    sums: np.ndarray
+    table: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, lines: np.ndarray, histories: Histories, tops: np.ndarray, stack: MatrixStack, workers: int) -> Scratch:
+        """Large enough for the longest of the histories."""
+        n_items = stack.pointer.shape[1] - 1
+        longest = int(np.diff(histories.starts).max())
+        most = {TOP: tops.shape[2], RUNNING: n_items}
+        keys = [min(int(line["last"]), most.get(int(line["keys"]), longest)) for line in lines]
+        touched = min(longest + sum(k * int(line["depth"]) for k, line in zip(keys, lines, strict=True)), n_items) + 1
+        return cls(
+            np.empty((workers, touched), np.int32),
+            np.empty((workers, touched), np.float32),
+            np.full((workers, table_size(touched)), -1, np.int32),
+            np.empty((workers, max(keys)), np.int32),
+        )
 
 
 @njit(cache=True)
@@ -233,6 +243,8 @@ def evaluate_session(
             first = pointer[line.matrix, keys[i]]
             for j in range(min(pointer[line.matrix, keys[i] + 1] - first, line.depth)):
                 more_weight = gain * max(1 - line.neighbour_step * j, line.neighbour_floor)
+                if more_weight <= 0:
+                    break
                 if j < line.head:
                     more_weight *= 2
                 place, more = _touch(neighbours[first + j], items, table, mask, n)

@@ -25,9 +25,7 @@ from otto_gpu.events.log import EventLog
 RIGHT = np.dtype([("ts", np.int64), ("aid", np.int32), ("type", np.int32)])
 # one left event: right events [begin, end) less [hole, after) are its partners; own is its own place among the right
 # events, -1 where it is none of them
-RUN = np.dtype(
-    [("ts", np.int64), ("begin", np.int32), ("end", np.int32), ("hole", np.int32), ("after", np.int32), ("own", np.int32), ("session", np.int32)]
-)  # fmt: skip
+RUN = np.dtype([("ts", np.int64)] + [(name, np.int32) for name in ("begin", "end", "hole", "after", "own", "session")])
 CELL = np.dtype([("stamp", np.int32), ("sum", np.float32)])
 AHEAD = 6  # postings between the prefetch of a run's right events and their use
 

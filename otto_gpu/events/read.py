@@ -55,6 +55,7 @@ def read_log(
     The same session in several files is one session. `progress` is called with the number of events of every piece.
     Raises UserError where the path, the columns or the ids do not fit, TooManyRejected above events.max_rejected.
     """
+    config = config.model_copy(update={"types": config.type_names(targets.types)})
     files = data_files(path, config)
     kind = _format(files, config)
     if kind == "jsonl" and config.extra:

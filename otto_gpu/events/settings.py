@@ -27,9 +27,10 @@ class EventsConfig(Section):
     ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
         "ms", description="unit of ts; iso: text such as 2022-08-01T12:00:00Z"
     )
-    types: dict[str, str] = Field(
-        {name: name for name in ("clicks", "carts", "orders")} | {"0": "clicks", "1": "carts", "2": "orders"},
-        description="the log's value -> the event type; values that are not named here are rejected",
+    types: dict[str, str] | None = Field(
+        None,
+        description="the log's value -> the event type, values not named here are rejected; "
+        "null: the names of targets.types and their codes 0, 1, ...",
     )
     default_type: str | None = Field(None, description="the type of every event where the log has no type column")
     extra: list[str] = Field([], description="further columns that travel along in events/")
@@ -49,6 +50,12 @@ class EventsConfig(Section):
     @classmethod
     def _keys_are_text(cls, value):
         return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+    def type_names(self, types: list[str]) -> dict[str, str]:
+        """{the log's value: the event type} for a log whose types are `types`."""
+        if self.types is not None:
+            return self.types
+        return {name: name for name in types} | {str(code): name for code, name in enumerate(types)}
 
 
 class SplitConfig(Section):

@@ -22,7 +22,7 @@ def columns(spec: Spec) -> list[Column]:
     return [
         Column(
             f"matrix_{rule}_{weighting}_{reduction}", "matrix", "float32",
-            f"{reduction} over the history's items of (candidate's weight in the item's row of {rule}) x (item's {weighting} weight)",
+            f"{reduction} over the history's items of weight in the item's row of {rule} x the item's {weighting} weight",
             ranked=reduction == "mean",
         )
         for rule in spec.rules for weighting in WEIGHTINGS for reduction in REDUCTIONS

@@ -15,9 +15,10 @@ class Group(Section):
     """Rankers that are alike: one model per target and fold. Their scores are one voice in the blend."""
 
     objective: Literal["binary:logistic", "rank:pairwise", "rank:ndcg"] = "binary:logistic"
-    depth: int = Field(6, ge=1, le=20)
+    depth: int = Field(4, ge=1, le=20)
+    bins: int = Field(64, ge=2, le=1024, description="values that a feature is rounded to (XGBoost's max_bin)")
     learning_rate: float = Field(0.1, gt=0, le=1)
-    colsample: float = Field(0.5, gt=0, le=1, description="share of the columns that a tree sees")
+    colsample: float = Field(0.3, gt=0, le=1, description="share of the columns that a tree sees")
     subsample: float = Field(0.8, gt=0, le=1)
     min_child_weight: float = Field(5.0, ge=0)
     reg_lambda: float = Field(10.0, ge=0)

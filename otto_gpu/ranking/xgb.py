@@ -15,7 +15,6 @@ try:
 except ImportError as error:
     raise MissingExtra("the ranker", "xgboost", "cpu") from error
 
-BINS = 256
 Batches = Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 
 
@@ -46,8 +45,8 @@ def train(group: Group, training: Batches, held_out: Batches, names: tuple[str, 
     training, held_out: functions that give the batches, sessions ascending; rows of a session never span two batches.
     """
     by_session = group.objective.startswith("rank:")
-    data = xgboost.QuantileDMatrix(_BatchIter(training, names, by_session), max_bin=BINS)
-    evaluation = xgboost.QuantileDMatrix(_BatchIter(held_out, names, by_session), max_bin=BINS, ref=data)
+    data = xgboost.QuantileDMatrix(_BatchIter(training, names, by_session), max_bin=group.bins)
+    evaluation = xgboost.QuantileDMatrix(_BatchIter(held_out, names, by_session), max_bin=group.bins, ref=data)
     log: dict = {}
     params = {
         "objective": group.objective,
@@ -60,7 +59,7 @@ def train(group: Group, training: Batches, held_out: Batches, names: tuple[str, 
         "subsample": group.subsample,
         "min_child_weight": group.min_child_weight,
         "reg_lambda": group.reg_lambda,
-        "max_bin": BINS,
+        "max_bin": group.bins,
         "seed": seed + group.seed,
         # the last metric of the last set decides about early stopping
         "eval_metric": ["ndcg@20", "auc"] if by_session else ["logloss", "auc"],

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import matrices
+from benchmarks.measure import peak_memory
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
 from otto_gpu.events.synthetic import synthetic_log
@@ -16,8 +17,17 @@ SMALL = ["--events", "5000", "--repeats", "2"]
 
 def test_it_runs_and_writes_what_it_found(tmp_path, capsys):
     out = tmp_path / "results" / "matrices.json"
-    code = matrices.main([*SMALL, "--rules", "time_decay,then_bought", "--engines", "rowwise,selfmerge", "--out", str(out)])
-    assert code == 0, capsys.readouterr().err
+    arguments = [
+        *SMALL,
+        "--rules",
+        "time_decay,then_bought",
+        "--engines",
+        "rowwise,selfmerge",
+        "--no-memory",
+        "--out",
+        str(out),
+    ]
+    assert matrices.main(arguments) == 0, capsys.readouterr().err
     result = json.loads(out.read_text())
     assert result["environment"]["cores"] >= 1 and "numba" in result["environment"]["packages"]
     assert result["log"]["events"] > 1000
@@ -27,7 +37,17 @@ def test_it_runs_and_writes_what_it_found(tmp_path, capsys):
         for timing in found["engines"].values():
             assert len(timing["all_s"]) == 2
             assert 0 < timing["min_s"] <= timing["median_s"] <= timing["max_s"]
-            assert 0 < timing["before_gb"] <= timing["peak_gb"] < 10
+
+
+def test_peak_memory_is_that_of_the_call():
+    memory = peak_memory(take, 400_000_000)
+    assert 0.35 < memory["peak_gb"] - memory["before_gb"] < 0.6
+    assert memory["before_gb"] < 1  # a fresh process, whatever this one holds
+
+
+def take(n_bytes):
+    """Prepares a call that fills as many bytes."""
+    return lambda: np.ones(n_bytes, np.int8).sum()
 
 
 @pytest.mark.parametrize("peer", matrices.PEERS)

@@ -1,0 +1,71 @@
+"""Recipes as data: what is refused, and that the packaged ones are those of the rules' table."""
+
+import pytest
+from pydantic import ValidationError
+
+from otto_gpu.candidates.recipes import CandidatesConfig, Line, Recipe, packaged_recipes
+from otto_gpu.cooccurrence.rule import RULES
+
+
+def test_packaged_recipes_ask_known_matrices():
+    config = CandidatesConfig()
+    assert list(config.recipes) == ["quick_clicks", "clicks", "orders", "wide"]
+    assert set(config.matrices) <= set(RULES)
+    assert config.outputs == ["clicks", "orders", "wide"] and config.sources == ["history", "clicks", "orders", "wide"]
+    assert [config.order_of(t) for t in ("clicks", "carts", "orders", "likes")] == ["clicks", "orders", "orders", "clicks"]
+
+
+def test_every_matrix_is_named_once():
+    config = CandidatesConfig()
+    lines = [line for recipe in config.recipes.values() for line in recipe.lines if line.matrix]
+    assert len(config.matrices) == len(set(config.matrices)) == len({line.matrix for line in lines})
+
+
+def test_defaults_of_a_line_weigh_every_neighbour_the_same():
+    line = Line(keys="all", matrix="near_2")
+    neutral = {"weight": 1, "fade": 1, "step": 0, "floor": 0, "per_key": False, "head": 0, "neighbour_step": 0, "last": None}
+    assert {name: getattr(line, name) for name in neutral} == neutral
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"keys": "top", "last": 3}, "top and recipe go together"),
+        ({"keys": "all", "recipe": "clicks"}, "top and recipe go together"),
+        ({"keys": "top", "recipe": "clicks"}, "needs last"),
+        ({"keys": "running"}, "needs last"),
+        ({"keys": "newest"}, "Input should be"),
+        ({"keys": "all", "depth": 0}, "greater than or equal to 1"),
+        ({"keys": "all", "weight": 0}, "greater than 0"),
+        ({"keys": "all", "fade": 1.5}, "less than or equal to 1"),
+        ({"keys": "all", "hours": 0}, "greater than 0"),
+        ({"keys": "all", "deep": 3}, "Extra inputs"),
+    ],
+)
+def test_wrong_lines_are_refused(line, message):
+    with pytest.raises(ValidationError, match=message):
+        Line(**line)
+
+
+def test_a_second_hop_needs_a_recipe_above_it():
+    hop = Recipe(lines=(Line(keys="top", recipe="quick", last=3, matrix="near_2"),))
+    quick = Recipe(lines=(Line(keys="all", matrix="near_2"),))
+    assert CandidatesConfig(recipes={"quick": quick, "hop": hop}, order={}).outputs == ["quick", "hop"]
+    with pytest.raises(ValidationError, match="'quick' must be a recipe above it"):
+        CandidatesConfig(recipes={"hop": hop, "quick": quick}, order={})
+
+
+def test_some_recipe_must_be_an_output_and_the_order_one_of_them():
+    quick = Recipe(lines=(Line(keys="all", matrix="near_2"),), output=False)
+    with pytest.raises(ValidationError, match="none of them is an output"):
+        CandidatesConfig(recipes={"quick": quick}, order={})
+    with pytest.raises(ValidationError, match="did you mean 'clicks'"):
+        CandidatesConfig(order={"clicks": "click"})
+    with pytest.raises(ValidationError, match="is no recipe with output"):
+        CandidatesConfig(order={"clicks": "quick_clicks"})
+
+
+def test_recipes_are_read_once_and_cannot_be_changed():
+    assert packaged_recipes() is packaged_recipes()
+    with pytest.raises(ValidationError, match="frozen"):
+        packaged_recipes()["wide"].size = 3

@@ -1,0 +1,125 @@
+"""The catalogue: what is declared is what is made."""
+
+import numba
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from otto_gpu.features.catalogue import RANK, Catalogue, FeaturesConfig, Spec
+from otto_gpu.features.stage import blocks
+from tests.features.case import case_of
+from tests.worlds import synthetic_world, taobao_world
+
+# constant by the nature of the generated log, not of the feature
+CONSTANT: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def case():
+    return case_of(synthetic_world(), 120)
+
+
+@pytest.fixture(scope="module")
+def maker(case):
+    return case.maker()
+
+
+@pytest.fixture(scope="module")
+def features(case, maker):
+    return maker.make(case.candidates)
+
+
+def test_every_column_is_declared(maker):
+    columns = maker.catalogue.columns
+    assert len(columns) > 500 and len({c.name for c in columns}) == len(columns)
+    families = ["matrix", "popularity", "session", "recall", "rank"]
+    assert list(dict.fromkeys(c.family for c in columns)) == families
+    counts = {f: sum(c.family == f for c in columns) for f in families}
+    assert counts["matrix"] == 360 and counts["popularity"] == 47 and counts["session"] == 20 and counts["recall"] == 9
+    assert counts["rank"] == sum(c.ranked for c in columns) >= 150
+    for c in columns:
+        assert c.dtype in ("float32", "int16", "uint8") and len(c.meaning) > 10 and c.name == c.name.lower()
+
+
+def test_every_mean_is_ranked_and_has_its_rank(maker):
+    names = maker.catalogue.names
+    means = [n for n in names if n.startswith("matrix_") and n.endswith("_mean")]
+    assert len(means) == 120
+    ranks = names[maker.catalogue.part(RANK)]
+    assert ranks == tuple(f"{c.name}_rank" for c in maker.catalogue.columns if c.ranked)
+    assert {f"{n}_rank" for n in means} <= set(ranks)
+
+
+def test_every_column_says_something(maker, features):
+    assert features.shape[1] == len(maker.catalogue) and np.isfinite(features).all()
+    constant = {n for n, values in zip(maker.catalogue.names, features.T, strict=True) if (values == values[0]).all()}
+    assert constant == set(CONSTANT)
+
+
+def test_the_declared_types_hold_the_values(maker, features):
+    for c, values in zip(maker.catalogue.columns, features.T, strict=True):
+        np.testing.assert_array_equal(values, values.astype(c.dtype).astype(np.float32), err_msg=c.name)
+
+
+def test_parts_are_the_families(maker):
+    for family in ("matrix", "popularity", "session", "recall", RANK):
+        part = maker.catalogue.columns[maker.catalogue.part(family)]
+        assert {c.family for c in part} == {family}
+    assert maker.catalogue.part("none") == slice(0, 0)
+
+
+@pytest.mark.parametrize("rows", [1, 700, 10**9])
+def test_the_same_for_any_chunks(case, maker, features, rows):
+    ranges = list(blocks(case.candidates, rows))
+    assert [first for first, _ in ranges[1:]] == [last for _, last in ranges[:-1]]
+    assert (ranges[0][0], ranges[-1][1]) == (0, len(case.candidates.sessions))
+    assert rows != 1 or len(ranges) == len(case.candidates.sessions)
+    parts = [maker.make(case.candidates.rows(*r)) for r in ranges]
+    np.testing.assert_array_equal(np.concatenate(parts), features)
+
+
+def test_the_same_for_any_number_of_threads(case, maker, features):
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        alone = maker.make(case.candidates)
+    finally:
+        numba.set_num_threads(before)
+    np.testing.assert_array_equal(alone, features)
+
+
+def test_the_same_for_any_chunks_on_a_real_log(real_log):
+    case = case_of(taobao_world(real_log("taobao_visits")), 60)
+    maker = case.maker()
+    parts = [maker.make(case.candidates.rows(*r)) for r in blocks(case.candidates, 500)]
+    np.testing.assert_array_equal(np.concatenate(parts), maker.make(case.candidates))
+
+
+def test_a_smaller_catalogue(case, maker, features):
+    small = case.maker(families=("session", "recall"))
+    assert len(small.catalogue) == 29
+    np.testing.assert_array_equal(
+        small.make(case.candidates), np.hstack([features[:, maker.catalogue.part(f)] for f in ("session", "recall")])
+    )
+
+
+def test_names_come_from_rules_sources_and_types():
+    catalogue = Catalogue(("matrix", "popularity", "recall"), Spec(("near_2",), ("history", "mine"), ("views", "sales")))
+    assert "matrix_near_2_one_mean" in catalogue.names and "recall_mine_score" in catalogue.names
+    assert "popularity_sales_week" in catalogue.names and not any("clicks" in n for n in catalogue.names)
+    assert len(catalogue.ranked) == 0
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"families": ("matrx",)}, "did you mean 'matrix'"),
+        ({"families": ("rank",)}, "needs another one"),
+        ({"families": ()}, "at least 1 item"),
+        ({"negatives": {"clicks": 0}}, "above 0"),
+        ({"familys": ("matrix",)}, "Extra inputs"),
+    ],
+)
+def test_wrong_settings_are_refused(config, message):
+    with pytest.raises(ValidationError, match=message):
+        FeaturesConfig(**config)

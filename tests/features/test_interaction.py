@@ -1,0 +1,67 @@
+"""Family `matrix` against a merge of candidates, items of the history and rows of the matrices."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otto_gpu.features.interaction import session_interactions
+from otto_gpu.hashing import table_size
+from tests.features import oracle
+from tests.features.case import assert_same, case_of
+from tests.worlds import clicks_world, stack_of, synthetic_world, taobao_world
+
+
+def check(case):
+    found = case.made("matrix")
+    expected = oracle.matrix_features(case.pairs, case.items, case.world.matrices)
+    assert len(expected.columns) == 20 * 6 * 3
+    assert_same(found, expected)
+    return found
+
+
+def test_a_generated_log():
+    found = check(case_of(synthetic_world(), 12))
+    assert (found.nunique() > 1).all()
+
+
+def test_clicks_only_has_empty_matrices():
+    found = check(case_of(clicks_world(), 8))
+    assert (found.filter(like="buy2buy") == 0).all(axis=None) and (found.filter(like="time_decay") > 0).any(axis=None)
+
+
+def test_a_real_log(real_log):
+    check(case_of(taobao_world(real_log("taobao_visits")), 12))
+
+
+def test_only_some_rules_in_another_order():
+    case = case_of(synthetic_world(), 12)
+    every = case.made("matrix")
+    maker = case.maker(families=("matrix",), rules=("near_2", "time_decay"))
+    some = pd.DataFrame(maker.make(case.candidates), columns=maker.catalogue.names)
+    assert len(some.columns) == 36 and some.columns[0].startswith("matrix_near_2")
+    pd.testing.assert_frame_equal(some, every[list(some)])
+
+
+rows = st.dictionaries(st.integers(0, 7), st.lists(st.tuples(st.integers(0, 7), st.sampled_from([0.5, 1, 2])), max_size=6))
+
+
+@settings(max_examples=80)
+@given(rows, st.lists(st.integers(0, 7), unique=True, max_size=8), st.dictionaries(st.integers(0, 7), st.sampled_from([0.5, 2])))
+def test_one_session_and_its_table(matrix, candidates, history):
+    """Dyadic weights: exact. Neighbours may stand among the candidates or not; the table is left as it was found."""
+    matrix = {x: list({y: (y, w) for y, w in row}.values()) for x, row in matrix.items()}
+    stack = stack_of({"m": matrix}, 8)
+    out = np.zeros((len(candidates), 3), np.float32)
+    table = np.full(table_size(max(len(candidates), 1)), -1, np.int32)
+    session_interactions(
+        0, np.array([0, len(candidates)]), np.array(candidates, np.int32), np.array([0, len(history)]),
+        np.array(list(history), np.int32), np.array(list(history.values()), np.float32).reshape(-1, 1),
+        np.array([0]), stack.pointer, stack.neighbours, stack.weights, table, out,
+    )  # fmt: skip
+    assert (table == -1).all()
+    for r, y in enumerate(candidates):
+        values = [dict(matrix.get(x, [])).get(y, 0) * w for x, w in history.items()]
+        expected = (sum(values) / max(len(values), 1), sum(values), max(values, default=0))
+        assert out[r].tolist() == pytest.approx(expected, rel=1e-6)

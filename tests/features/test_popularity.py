@@ -1,0 +1,53 @@
+"""Family `popularity` by counting."""
+
+import numpy as np
+
+from otto_gpu.features.popularity import _until
+from tests.features import oracle
+from tests.features.case import Case, assert_same, case_of
+from tests.worlds import World, clicks_world, log_of, synthetic_world, taobao_world
+
+HOUR, DAY = 3_600_000, 86_400_000
+
+
+def check(case):
+    found = case.made("popularity")
+    types = case.world.known.types
+    assert_same(found, oracle.popularity_features(case.pairs, case.known, case.period, case.item_events, types))
+    return found
+
+
+def test_a_generated_log():
+    found = check(case_of(synthetic_world(), 5))
+    assert len(found.columns) == 2 * 3 * 6 + 3 * 3 + 2
+
+
+def test_clicks_only():
+    found = check(case_of(clicks_world(), 3))
+    assert (found.filter(like="carts") == 0).all(axis=None)
+
+
+def test_a_real_log(real_log):
+    check(case_of(taobao_world(real_log("taobao_visits")), 5))
+
+
+def test_windows_are_open_at_their_beginning_and_closed_at_their_end():
+    """Events at exactly now - window, a millisecond later, now, and after now; items that nobody touched."""
+    now = 30 * DAY
+    moments = sorted({now - w + d for w in (HOUR, 3 * HOUR, DAY, 7 * DAY) for d in (0, 1)} | {0, now + 1})
+    others = [[(i % 4, t, i % 3)] for i, t in enumerate(moments)]
+    log = log_of([*others, [(0, now - DAY, 1), (1, now, 0)]], 6)
+    mine = log.where(log.session == len(others))
+    world = World(log, mine, None)
+    sessions = world.sessions
+    candidates = world.candidates(sessions)
+    check(Case(world, candidates))
+    assert len(candidates) >= 4
+
+
+def test_search():
+    times = np.array([1, 3, 3, 3, 8])
+    for ts in range(10):
+        for low in range(6):
+            for high in range(low, 6):
+                assert _until(times, low, high, ts) == low + np.searchsorted(times[low:high], ts, side="right")

@@ -1,0 +1,83 @@
+"""What the tests of whole runs share: settings with which a run takes seconds, logs on disk, and the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from otto_gpu.events.log import TYPES
+from otto_gpu.events.synthetic import synthetic_log
+
+ROOT = Path(__file__).resolve().parent.parent
+GROUP = {"rounds": 4, "depth": 3, "early_stopping": 2}
+
+
+def small(sessions: int = 500, **sections) -> dict:
+    """A configuration of everything that a run has, small: few columns, one group, two folds, one thread.
+
+    sections: taken over key by key where both are mappings.
+    """
+    settings = {
+        "name": "small",
+        "device": "cpu",
+        "threads": 1,
+        "events": {"format": "synthetic", "synthetic_sessions": sessions},
+        "features": {"families": ["session", "recall"]},
+        "ranking": {"folds": 2, "min_positives": 5, "groups": {"binary": GROUP}},
+    }
+    for name, value in sections.items():
+        merge = isinstance(value, dict) and isinstance(settings.get(name), dict)
+        settings[name] = {**settings[name], **value} if merge else value
+    return settings
+
+
+def of_file(**sections) -> dict:
+    """The same for a log on disk."""
+    return small(**{"events": {}, **sections}) | {"events": sections.get("events", {})}
+
+
+def write_config(path: Path, settings: dict) -> Path:
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def frame(sessions: int, seed: int = 7, types=TYPES):
+    """A generated log with ids that are nobody's dense ones."""
+    log = synthetic_log(sessions, seed).to_frame()
+    return log.assign(
+        session=log["session"] * 3 + 7_000_000, aid=log["aid"] * 10 + 500_000, type=log["type"].map(dict(enumerate(types)))
+    )
+
+
+def write_parquet(path: Path, log) -> Path:
+    pq.write_table(pa.Table.from_pandas(log, preserve_index=False), path)
+    return path
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "otto_gpu.pipeline", *map(str, arguments)]
+
+
+def pipeline(*arguments, cwd: Path | None = None, module: str = "pipeline") -> subprocess.CompletedProcess:
+    """The command line, in a folder of its own where one is named."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", f"otto_gpu.{module}", *map(str, arguments)]
+    return subprocess.run(line, cwd=cwd or ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def said(finished: subprocess.CompletedProcess) -> str:
+    """The one line of a user's error."""
+    assert finished.returncode == 2, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stdout + finished.stderr
+    lines = finished.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), finished.stderr
+    return lines[0]
+
+
+def metrics(run_dir: Path) -> dict:
+    return json.loads((run_dir / "metrics.json").read_text())

@@ -1,0 +1,268 @@
+import pytest
+import yaml
+
+from otto_gpu.config import DEMO, FOLDER, Config, known_configs, load_config
+from otto_gpu.cooccurrence.rule import RULES
+from otto_gpu.errors import UserError
+
+
+def complaint(source=None, changes=()) -> str:
+    with pytest.raises(UserError) as caught:
+        load_config(source, changes)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+# ---------------------------------------------------------------------------------------------- the project's own
+@pytest.mark.parametrize("name", known_configs())
+def test_every_config_of_the_project_is_valid_under_its_name(name):
+    config = load_config(FOLDER / f"{name}.yaml")
+    assert config.name == name
+    assert load_config(name) == config
+
+
+def test_the_configs_are_there():
+    assert {"demo", "otto", "taobao_visits", "yoochoose_clicks"} <= set(known_configs())
+
+
+def test_the_demo_needs_no_file():
+    assert load_config(None) == load_config("demo") == Config.model_validate(DEMO)
+
+
+def test_a_config_survives_being_written_and_read(tmp_path):
+    for name in known_configs():
+        config = load_config(name)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        assert load_config(path) == config
+
+
+def test_an_empty_file_is_all_defaults(written):
+    assert load_config(written("")) == Config()
+
+
+# ---------------------------------------------------------------------------------------------------- unknown keys
+@pytest.mark.parametrize(
+    ("text", "path", "meant"),
+    [
+        ("rankin: {folds: 3}", "rankin", "ranking"),
+        ("ranking: {fold: 3}", "ranking.fold", "folds"),
+        ("split: {test_day: 3}", "split.test_day", "test_days"),
+        ("events: {columns: {sesion: visitor}}", "events.columns.sesion", "session"),
+        ("ranking: {groups: {binary: {rouds: 3}}}", "ranking.groups.binary.rouds", "rounds"),
+        ("ranking: {groups: {seed: {rouds: 3}}}", "ranking.groups.seed.rouds", "rounds"),
+        ("matrices: {rules: {time_decay: {kepe: 3}}}", "matrices.rules.time_decay.kepe", "keep"),
+        (
+            "matrices: {rules: {time_decay: {weight: {half_life: 3}}}}",
+            "matrices.rules.time_decay.weight.half_life",
+            "half_life_hours",
+        ),
+        (
+            "candidates: {recipes: {clicks: {lines: [{keys: all, matrix: adjacent, depht: 3}]}}}",
+            "candidates.recipes.clicks.lines.0.depht",
+            "depth",
+        ),
+        (
+            "candidates: {recipes: {clicks: {lines: [{keys: all}], long_history: {item: 3}}}}",
+            "candidates.recipes.clicks.long_history.item",
+            "items",
+        ),
+    ],
+)
+def test_an_unknown_key_is_refused_with_file_path_and_neighbour(written, text, path, meant):
+    file = written(text)
+    assert complaint(file).startswith(f"{file}: unknown key '{path}'; did you mean '{meant}'?")
+
+
+def test_an_unknown_key_of_a_change_is_refused_too():
+    assert "unknown key 'ranking.foldz'; did you mean 'folds'?" in complaint(None, ["ranking.foldz=3"])
+    assert "unknown key 'nothing'" in complaint(None, ["nothing.at.all=3"])
+
+
+# ---------------------------------------------------------------------------------------------------- wrong values
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("ranking: {folds: many}", "ranking.folds"),
+        ("ranking: {folds: 1}", "ranking.folds"),
+        ("ranking: 5", "ranking"),
+        ("name: a/b", "name"),
+        ("device: gpu", "device"),
+        ("events: {format: xml}", "events.format"),
+        ("blend: {damping: .nan}", "blend.damping"),
+        ("split: {by: user}", "split.by"),
+        ("split: {test_start: soon}", "split.test_start"),
+        ("ranking: {groups: {recall: {}}}", "ranking.groups"),
+        ("ranking: {groups: {a-b: {}}}", "ranking.groups"),
+        ("targets: {weights: {click: 1}}", "targets"),
+        ("targets: {weights: {clicks: -1}}", "targets"),
+        ("features: {families: [matrixes]}", "features"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_file_and_path(written, text, path):
+    file = written(text)
+    assert complaint(file).startswith(f"{file}: {path}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "meant"),
+    [
+        ("events: {types: {0: click}}", "events.types", "clicks"),
+        ("candidates: {bought: [cartz]}", "candidates.bought", "carts"),
+        ("matrices: {rules: {time_decay: {left: [order]}}}", "matrices.rules.time_decay", "orders"),
+        ("matrices: {rules: {time_decay: {weight: {type_y: {clics: 1}}}}}", "matrices.rules.time_decay", "clicks"),
+    ],
+)
+def test_a_misspelled_type_is_refused(written, text, where, meant):
+    line = complaint(written(text))
+    assert where in line and f"did you mean '{meant}'?" in line
+
+
+def test_other_types_than_ottos_may_be_named():
+    config = load_config({
+        "events": {"types": {"v": "views", "p": "purchases"}},
+        "targets": {"types": ["views", "purchases"], "next_only": ["views"], "weights": {"purchases": 1}},
+        "candidates": {"bought": ["purchases"], "order": {"purchases": "orders"}},
+    })  # fmt: skip
+    assert config.targets.names == ["purchases"]
+
+
+# ---------------------------------------------------------------------------------------------------------- files
+def test_yaml_that_would_run_code_is_refused(written, tmp_path):
+    trap = tmp_path / "trapped"
+    for tag in (
+        f"!!python/object/apply:os.mkdir [{trap}]",
+        "!!python/name:os.system",
+        "!!python/object:otto_gpu.config.Config {}",
+    ):
+        file = written(f"name: {tag}\n")
+        assert complaint(file).startswith(f"{file}:1: not valid YAML: ")
+        assert "not valid YAML" in complaint(None, [f"name={tag}"])
+    assert not trap.exists()
+
+
+def test_what_is_no_mapping_is_refused(written):
+    for text, kind in (("- a\n- b", "list"), ("5", "int"), ("just words", "str")):
+        file = written(text)
+        assert complaint(file) == f"{file}: expected a mapping of sections, got {kind}"
+
+
+def test_broken_yaml_names_file_and_line(written):
+    file = written("name: a\nranking: {folds: 3\n")
+    assert complaint(file).startswith(f"{file}:3: not valid YAML: ")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(b"\xff\xfe\x00name")
+    assert complaint(path).startswith(str(path))
+
+
+def test_keys_that_are_no_words_are_refused(written):
+    assert complaint(written("1: 2")).startswith(str(written("1: 2")))
+
+
+def test_a_file_that_is_missing_is_told_with_what_there_is(tmp_path):
+    for missing in ("otoo", tmp_path / "none.yaml", tmp_path):
+        line = complaint(missing)
+        assert f"--config {missing}: no such file" in line
+        assert all(name in line for name in known_configs())
+
+
+# -------------------------------------------------------------------------------------------------------- changes
+def test_changes_reach_nested_keys():
+    changes = ["ranking.folds=5", "split.by=session", "candidates.fill_to=10", "targets.next_only=[]", "name=other"]
+    config = load_config(None, changes)
+    assert (config.ranking.folds, config.split.by, config.candidates.fill_to) == (5, "session", 10)
+    assert (config.targets.next_only, config.name) == ([], "other")
+    assert config.events == load_config(None).events
+
+
+def test_a_change_of_one_key_leaves_its_neighbours():
+    default = load_config(None)
+    changed = load_config(None, ["ranking.groups.binary.rounds=7"]).ranking.groups
+    assert changed == default.ranking.groups | {"binary": default.ranking.groups["binary"].model_copy(update={"rounds": 7})}
+    assert load_config(None, ["targets.weights.clicks=0.5"]).targets.weights == {"clicks": 0.5, "carts": 0.3, "orders": 0.6}
+    recipes = load_config(None, ["candidates.recipes.clicks.size=70"]).candidates.recipes
+    assert recipes["clicks"].size == 70 and recipes["clicks"].lines == default.candidates.recipes["clicks"].lines
+    assert recipes.keys() == default.candidates.recipes.keys()
+    # what a file says is not filled up by defaults
+    assert list(load_config({"targets": {"weights": {"carts": 1}}}, ["targets.weights.orders=1"]).targets.weights) == [
+        "carts",
+        "orders",
+    ]
+
+
+def test_later_changes_win_and_nothing_is_changed_in_place():
+    mine = {"ranking": {"folds": 3}}
+    assert load_config(mine, ["ranking.folds=4", "ranking.folds=5", "ranking.seed=1"]).ranking.folds == 5
+    assert mine == {"ranking": {"folds": 3}}
+    load_config(None, ["events.synthetic_sessions=50"])
+    assert load_config(None).events.synthetic_sessions == 20_000
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("ranking.folds", "expected key=value"),
+        ("=5", "expected key=value"),
+        ("ranking.folds=many", "ranking.folds"),
+        ("ranking.folds=[1", "not valid YAML"),
+        ("name.inner=1", "'name' is not a section"),
+        ("device.inner=1", "'device' is not a section"),
+        ("ranking.folds.inner=1", "'folds' is not a section"),
+    ],
+)
+def test_changes_that_make_no_sense_are_refused(change, told):
+    assert told in complaint(None, [change])
+
+
+def test_keywords_are_top_level_keys_and_none_changes_nothing(tmp_path):
+    assert load_config("demo", device="cpu", threads=None) == load_config("demo", ["device=cpu"])
+
+
+# ---------------------------------------------------------------------------------------------------------- rules
+def test_a_part_of_a_packaged_rule_may_be_changed():
+    rules = load_config({"matrices": {"rules": {"time_decay": {"keep": 7}}}}).matrices.rules
+    assert rules["time_decay"] == RULES["time_decay"].model_copy(update={"keep": 7})
+    assert {n: r for n, r in rules.items() if n != "time_decay"} == {n: r for n, r in RULES.items() if n != "time_decay"}
+    assert load_config(None, ["matrices.rules.time_decay.keep=7"]).matrices.rules == rules
+
+
+def test_a_rule_may_be_added():
+    rules = load_config({"matrices": {"rules": {"mine": {"keep": 5, "tail": 3}}}}).matrices.rules
+    assert list(rules) == [*RULES, "mine"] and rules["mine"].tail == 3
+
+
+def test_null_leaves_a_rule_out_unless_a_recipe_needs_it():
+    line = complaint({"matrices": {"rules": {"time_decay": None}}})
+    assert "candidates.recipes: there is no matrix rule 'time_decay'" in line
+    needed = {line.matrix for recipe in load_config(None).candidates.recipes.values() for line in recipe.lines}
+    spare = next(name for name in RULES if name not in needed)
+    assert spare not in load_config({"matrices": {"rules": {spare: None}}}).matrices.rules
+    assert f"features.rules: there is no matrix rule {spare!r}" in complaint(
+        {"matrices": {"rules": {spare: None}}, "features": {"rules": [spare]}}
+    )
+
+
+def test_a_recipe_that_asks_an_unknown_matrix_is_refused():
+    line = complaint(
+        {
+            "candidates": {
+                "recipes": {"clicks": {"lines": [{"keys": "all", "matrix": "time_deca"}]}},
+                "order": {"clicks": "clicks"},
+            }
+        }
+    )
+    assert "there is no matrix rule 'time_deca'; did you mean 'time_decay'?" in line
