@@ -41,7 +41,9 @@ class Reporter:
     """Speaks to the console and to the run's log file. quiet: to the log file only."""
 
     def __init__(self, log: Path | None = None, quiet: bool = False, console: Console | None = None):
-        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        # where no terminal says how wide it is, a table may be as wide as it needs
+        width = None if sys.stdout.isatty() else 200
+        self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
         self._log, self._quiet = log, quiet
 
     def log_to(self, path: Path) -> None:
@@ -76,9 +78,7 @@ class Reporter:
     def show(self, table) -> None:
         """A rich table, on the console and in the log."""
         if not self._quiet:
-            # where no terminal says how wide it is, a table may be as wide as it needs
-            width = None if self.console.is_terminal else 160
-            self.console.print(table, width=width)
+            self.console.print(table)
         plain = Console(width=200, color_system=None, file=io.StringIO())
         plain.print(table)
         self.note("\n" + plain.file.getvalue().rstrip())

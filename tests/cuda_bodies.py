@@ -3,6 +3,7 @@
 The same calls serve both sides: `each(body, scratch)` gives a launcher of the signature of otto_gpu.device.cuda_kernel's.
 """
 
+import inspect
 import sys
 
 import numpy as np
@@ -21,8 +22,6 @@ HOUR, DAY = 3_600_000, 86_400_000
 
 
 def on_the_cpu(body, scratch=()):
-    import inspect
-
     names = list(inspect.signature(getattr(body, "py_func", body)).parameters)[1:]
 
     def launch(sessions, workers, *arguments):

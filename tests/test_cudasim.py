@@ -1,7 +1,7 @@
 """The per-session bodies run as CUDA kernels: in numba's simulator, in a process of its own, with the CPU's results.
 
-The simulator runs the kernels in plain Python, so that what it shows is the division of work, the scratch rows and the
-arithmetic; `gpu` tests show the rest.
+The simulator runs the kernels in plain Python: it shows the division of work, the scratch rows and the arithmetic, not
+that the bodies compile; that needs a GPU.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from otto_gpu.candidates import lookup
 from otto_gpu.device import cuda_kernel
 from tests import cuda_bodies
 
@@ -51,7 +52,7 @@ def test_every_body_is_there(on_the_cpu):
         assert len(np.unique(values)) > 1 or name.endswith("table"), f"{name} says nothing"
 
 
-def test_as_kernels_they_do_the_same(simulated, on_the_cpu):
+def assert_same(simulated, on_the_cpu):
     assert simulated.keys() == on_the_cpu.keys()
     for name, expected in on_the_cpu.items():
         assert simulated[name].dtype == expected.dtype, name
@@ -61,6 +62,22 @@ def test_as_kernels_they_do_the_same(simulated, on_the_cpu):
             np.testing.assert_array_equal(simulated[name], expected, err_msg=name)
         if name.endswith("table"):
             assert (expected == -1).all()
+
+
+def test_as_kernels_they_do_the_same(simulated, on_the_cpu):
+    assert_same(simulated, on_the_cpu)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_they_do_the_same(on_the_cpu):
+    cuda = pytest.importorskip("numba.cuda")
+    if not cuda.is_available():
+        pytest.skip("no GPU is visible")
+    assert_same(cuda_bodies.results(cuda_kernel), on_the_cpu)
+
+
+def test_records_are_aligned_as_cuda_wants_them():
+    assert lookup.LINE.isalignedstruct
 
 
 def test_a_scratch_name_that_the_body_does_not_know():

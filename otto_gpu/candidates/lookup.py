@@ -19,7 +19,8 @@ WHOLE, REAL = ("keys", "matrix", "depth", "last", "top", "head", "per_key"), ("w
 LINE = np.dtype(
     [(name, np.int32) for name in WHOLE]
     + [("window", np.int64)]
-    + [(name, np.float32) for name in (*REAL, "neighbour_step", "neighbour_floor")]
+    + [(name, np.float32) for name in (*REAL, "neighbour_step", "neighbour_floor")],
+    align=True,  # CUDA reads no field that is not
 )
 UNBOUNDED = np.iinfo(np.int32).max
 FOREVER = np.iinfo(np.int64).max // 4

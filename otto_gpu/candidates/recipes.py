@@ -19,10 +19,10 @@ class Line(Section):
 
     keys: all (items of the history) | bought | last_of_each_day | first_of_each_day | last_day (items of the last day
     with events) | only (the single item of a one-item history) | top (the first `last` of another recipe's list) |
-    running (the first `last` of this recipe so far).
+    running (this recipe's `last` highest scores so far; items of the history among them unless they are left out).
     The i-th of n keys gives: weight x (fade + (1 - fade)(n - i)/n) - step x i, at least floor (below it or at 0: nothing),
     over n if `per_key`; its j-th neighbour gains that x max(1 - neighbour_step x j, neighbour_floor), the first `head`
-    neighbours twice.
+    neighbours twice; what gains nothing is not named.
     """
 
     keys: Literal[KEYS]

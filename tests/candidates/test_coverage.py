@@ -1,5 +1,7 @@
 """Coverage by sets."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -48,7 +50,7 @@ def test_table(case, chunks):
     order = {t: world.config.order_of(t) for t in TARGETS}
     coverage = Coverage(sources, TARGETS, order)
     bounds = np.linspace(0, len(candidates.sessions), chunks + 1).astype(int)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in pairwise(bounds):
         part = candidates.rows(first, last)
         coverage.add(part, {t: label_rows(part, labels, c, world.known.n_items) for t, c in TARGETS.items()})
     totals = {t: len(truth_of(labels, c)) for t, c in TARGETS.items()}
@@ -83,7 +85,7 @@ def truth_of_session(labels, session, code):
 
 def test_without_ground_truth(case):
     world, candidates, _ = case
-    coverage = Coverage(world.config.sources, TARGETS, {t: "clicks" for t in TARGETS})
+    coverage = Coverage(world.config.sources, TARGETS, dict.fromkeys(TARGETS, "clicks"))
     coverage.add(candidates, {})
     table = coverage.table({})
     assert table["all"]["orders"] == {"20": None, "50": None, "100": None, "all": None}

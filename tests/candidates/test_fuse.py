@@ -73,7 +73,8 @@ def test_union(drawn, popular, history_limit, fill_to):
     config = CandidatesConfig(history_limit=history_limit, fill_to=fill_to)
     log = log_of([[(a, 10 * i, t) for i, (a, t) in enumerate(history)] for history, _, _ in drawn], 15)
     named = {
-        source: [[(aid, 5.0 - i) for i, aid in enumerate(one[place])] for one in drawn] for source, place in (("x", 1), ("y", 2))
+        source: [[(aid, 5.0 - i) for i, aid in enumerate(one[place])] for one in drawn]
+        for source, place in (("x", 1), ("y", 2))
     }
     sessions = np.arange(len(drawn), dtype=np.int32) + 7
     found = fuse(

@@ -24,7 +24,9 @@ def check(log, chosen=None, bought=("carts", "orders")):
     assert bits.dtype == np.uint8
     for s in range(log.n_sessions) if chosen is None else chosen:
         part = slice(log.starts[s], log.starts[s + 1])
-        events = [(a, t, log.types[k]) for a, t, k in zip(log.aid[part].tolist(), log.ts[part].tolist(), log.type[part], strict=True)]
+        events = [
+            (a, t, log.types[k]) for a, t, k in zip(log.aid[part].tolist(), log.ts[part].tolist(), log.type[part], strict=True)
+        ]
         for kind, bit in BITS.items():
             assert read_back(log, bits, s, bit) == (keys(kind, events, bought) if events else []), (s, kind)
 

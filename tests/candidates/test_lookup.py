@@ -42,7 +42,9 @@ matrix = st.dictionaries(st.integers(0, N_ITEMS - 1), row, max_size=N_ITEMS)
 
 @st.composite
 def lines(draw, above):
-    keys = draw(st.sampled_from(["all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "running", "top"]))
+    keys = draw(
+        st.sampled_from(["all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "running", "top"])
+    )
     if keys == "top" and not above:
         keys = "running"
     counted = st.integers(1, 15)
@@ -67,7 +69,9 @@ def lines(draw, above):
 @st.composite
 def recipe(draw, above):
     long = LongHistory(
-        items=draw(st.integers(1, 6)), oldest=draw(st.sampled_from([0.1, 0.5, 1.0])), line_share=draw(st.sampled_from([0, 0.15, 1]))
+        items=draw(st.integers(1, 6)),
+        oldest=draw(st.sampled_from([0.1, 0.5, 1.0])),
+        line_share=draw(st.sampled_from([0, 0.15, 1])),
     )
     return Recipe(
         lines=draw(st.lists(lines(above), min_size=1, max_size=5)),
@@ -171,7 +175,8 @@ def test_the_same_for_any_chunks_and_threads():
     try:
         numba.set_num_threads(1)
         parts = [
-            evaluate_recipes(world.histories.chunk(c), world.stack, world.config, TYPES) for c in np.array_split(world.sessions, 7)
+            evaluate_recipes(world.histories.chunk(c), world.stack, world.config, TYPES)
+            for c in np.array_split(world.sessions, 7)
         ]
     finally:
         numba.set_num_threads(before)

@@ -83,55 +83,50 @@ def maybe(strategy):
     return st.none() | strategy
 
 
-def ordered(pair):
-    return pair[0] < pair[1]
+some_types = st.sampled_from([None, TYPES, ("carts", "clicks"), ("carts", "orders"), ("clicks",), ("orders",)])
+days = st.sampled_from([6.0, 2.5, 1.0, 0.5])
+seconds = st.sampled_from([0.001, 0.5, 1, 1.5, 1800, 7200, 43200, 86400])
 
 
-some_types = st.sampled_from(
-    [None, None, None, None, TYPES, ("carts", "clicks"), ("carts", "orders"), ("clicks",), ("orders",), ("orders", "clicks")]
-)
-days = st.sampled_from([None, None, None, None, 0.5, 1.0, 2.5, 6.0])
-rarely = st.sampled_from([False, False, True])
-position_gaps = st.builds(
-    lambda lo, more, abs: PositionGap(lo=lo, hi=lo + more, abs=abs), st.integers(1, 4), st.integers(0, 8), st.booleans()
-)
-seconds = st.sampled_from([0, 0.001, 0.5, 1, 1.5, 3600, 7200, 43200, 86400])
-time_gaps = st.builds(
-    lambda bounds, abs: TimeGap(lo=bounds[0], hi=bounds[1], abs=abs),
-    st.tuples(st.none(), st.none())
-    | st.tuples(seconds, st.none())
-    | st.tuples(st.none(), seconds.filter(bool))
-    | st.tuples(seconds, seconds).filter(ordered),
-    st.booleans(),
-)
-weights = st.builds(
-    PairWeight,
-    half_life_hours=st.sampled_from([6, 1, 240, 0.01, None]),
-    recency=maybe(st.sampled_from([(1, 4), (3, 0.5), (2, 2)])),
-    type_y=maybe(st.dictionaries(st.sampled_from(TYPES), st.sampled_from([0.5, 1, 3, 9]))),
-)
+@st.composite
+def time_gaps(draw):
+    lo, hi = draw(maybe(st.just(0) | seconds)), draw(maybe(seconds))
+    return TimeGap(lo=lo, hi=hi if lo is None or hi is None or hi > lo else lo + 3600, abs=draw(st.booleans()))
+
+
+FIELDS = {
+    "types": st.tuples(some_types, some_types),
+    "since_days": days,
+    "new_sessions_days": days,
+    "tail": st.integers(1, 10),
+    "left_first": st.just(True),
+    "right_first_seen": st.just(True),
+    "gap_positions": st.builds(
+        lambda lo, more, abs: PositionGap(lo=lo, hi=lo + more, abs=abs), st.integers(1, 4), st.integers(0, 8), st.booleans()
+    ),
+    "gap_seconds": time_gaps(),
+    "self_pairs": st.just(True),
+    "once": st.sampled_from([("pair", "closest"), ("pair_and_type", "latest"), ("pair_and_type", "closest"), (None, "latest")]),
+    "weight": st.builds(
+        PairWeight,
+        half_life_hours=maybe(st.sampled_from([0.01, 1, 240])),
+        recency=maybe(st.sampled_from([(1, 4), (3, 0.5), (2, 2)])),
+        type_y=maybe(st.dictionaries(st.sampled_from(TYPES), st.sampled_from([0.5, 1, 3, 9]))),
+    ),
+}
 
 
 @st.composite
 def rules(draw):
-    left = draw(some_types)
-    once_per = draw(st.sampled_from(["pair", "pair", "pair_and_type", "pair_and_type", None]))
-    return MatrixRule(
-        left=left,
-        right=draw(some_types if draw(st.booleans()) else st.just(left)),
-        since_days=draw(days),
-        new_sessions_days=draw(days),
-        tail=draw(maybe(st.sampled_from([8, 5, 3, 2, 1]))),
-        left_first=draw(rarely),
-        right_first_seen=draw(rarely),
-        gap_positions=draw(position_gaps) if draw(rarely) else None,
-        gap_seconds=draw(time_gaps) if draw(rarely) else None,
-        self_pairs=draw(st.booleans()),
-        once_per=once_per,
-        which=draw(st.sampled_from(["latest", "closest"])) if once_per else "latest",
-        weight=draw(weights),
-        keep=draw(st.integers(1, 4) | st.just(100)),
-    )
+    """A decaying weight and any few fields besides, or all: the more a rule forbids, the less is left to compare."""
+    count = draw(st.sampled_from([1, 2, 3, 4, 2, 3, 1, len(FIELDS)]))
+    varied = draw(st.permutations(sorted(FIELDS)))[:count]
+    fields = {"weight": PairWeight(half_life_hours=6), "keep": draw(st.integers(1, 4) | st.just(100))}
+    fields |= {name: draw(FIELDS[name]) for name in varied}
+    for short, names in {"types": ("left", "right"), "once": ("once_per", "which")}.items():
+        if short in fields:
+            fields |= dict(zip(names, fields.pop(short), strict=True))
+    return MatrixRule(**fields)
 
 
 SESSION_OF_ALL = log_of(

@@ -48,7 +48,9 @@ rows = st.dictionaries(st.integers(0, 7), st.lists(st.tuples(st.integers(0, 7), 
 
 
 @settings(max_examples=80)
-@given(rows, st.lists(st.integers(0, 7), unique=True, max_size=8), st.dictionaries(st.integers(0, 7), st.sampled_from([0.5, 2])))
+@given(
+    rows, st.lists(st.integers(0, 7), unique=True, max_size=8), st.dictionaries(st.integers(0, 7), st.sampled_from([0.5, 2]))
+)
 def test_one_session_and_its_table(matrix, candidates, history):
     """Dyadic weights: exact. Neighbours may stand among the candidates or not; the table is left as it was found."""
     matrix = {x: list({y: (y, w) for y, w in row}.values()) for x, row in matrix.items()}

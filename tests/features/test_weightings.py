@@ -46,7 +46,9 @@ def check(log, item_events: np.ndarray, sessions=None, config=CandidatesConfig()
     items = HistoryItems.of(histories, item_events, type_weight)
     events = oracle.frame_of(log)
     events = events[events["session"].isin(sessions)]
-    sums = oracle.item_weights(events, dict(enumerate(item_events.tolist())), {t: config.type_weights.get(t, 1.0) for t in log.types})
+    sums = oracle.item_weights(
+        events, dict(enumerate(item_events.tolist())), {t: config.type_weights.get(t, 1.0) for t in log.types}
+    )
     by_session = dict(iter(events.groupby("session")))
     for s, session in enumerate(sessions):
         mine = slice(items.pointer[s], items.pointer[s + 1])

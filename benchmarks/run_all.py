@@ -1,0 +1,38 @@
+"""Every benchmark, one after the other, into benchmarks/results: `python -m benchmarks.run_all [--quick] [--out FOLDER]`"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+FULL = {
+    "matrices": ["--events", "5e6", "--rules", "time_decay", "--repeats", "3"],
+    "reading": ["--events", "4000000"],
+    "throughput": ["--events", "1e6"],
+}
+QUICK = {
+    "matrices": ["--events", "2e4", "--rules", "time_decay", "--repeats", "1"],
+    "reading": ["--events", "20000", "--repeats", "1"],
+    "throughput": ["--events", "2e4", "--repeats", "1"],
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run_all", description=__doc__.split(":")[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that everything runs; the times mean nothing")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the JSON files")
+    args = parser.parse_args(argv)
+    failed = []
+    for name, options in (QUICK if args.quick else FULL).items():
+        print(f"== {name}", flush=True)
+        command = [sys.executable, "-m", f"benchmarks.{name}", *options, "--out", str(args.out / f"{name}.json")]
+        if subprocess.run(command, check=False).returncode:
+            failed.append(name)
+    print(f"failed: {', '.join(failed)}" if failed else "all benchmarks ran")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
