@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,33 +109,24 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
     def dump(section, *leave_out):
         return section.model_dump(mode="json", exclude=set(leave_out))
 
-    def use_threads():
-        import numba
-
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-
     def events(folder):
         from otto_gpu.events import stage
 
-        use_threads()
         return stage.run(folder, data, c.events, c.split, c.targets, run.reporter, there)
 
     def matrices(folder):
         from otto_gpu.cooccurrence import stage
 
-        use_threads()
         return stage.run(folder, there, c.matrices, device, run.reporter)
 
     def candidates(folder):
         from otto_gpu.candidates import stage
 
-        use_threads()
         return stage.run(folder, there, c.candidates, c.targets, run.reporter)
 
     def features(folder):
         from otto_gpu.features import stage
 
-        use_threads()
         return stage.run(folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter)
 
     def rankers(folder):
@@ -149,7 +141,6 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         def make(split):
             return feature_maker(there, split, c.features, c.candidates, c.targets, c.matrices.rules)
 
-        use_threads()
         return stage.predict(
             folder, there, c.ranking, c.candidates, c.features.chunk_rows, c.targets, make, device, threads, run.reporter
         )
@@ -180,7 +171,23 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),
         "submission": (("submission.csv", "metrics.json"), lambda: dump(c.targets), submission),
     }
-    return [Stage(name, *parts) for name, parts in everything.items()]
+    return [Stage(n, outputs, settings, _on_threads(threads, run)) for n, (outputs, settings, run) in everything.items()]
+
+
+def _on_threads(threads: int, run: Callable[[Path], dict]) -> Callable[[Path], dict]:
+    """A stage whose kernels run on so many threads; the caller's own number comes back afterwards."""
+
+    def on_threads(folder: Path) -> dict:
+        import numba
+
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        try:
+            return run(folder)
+        finally:
+            numba.set_num_threads(before)
+
+    return on_threads
 
 
 def main(arguments: list[str] | None = None) -> int:

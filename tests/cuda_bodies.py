@@ -59,7 +59,9 @@ RECIPES = CandidatesConfig(
     recipes={
         "first": Recipe(
             lines=(
-                Line(keys="all", matrix="one", depth=4, step=0.25, floor=0.0625, head=1, neighbour_step=0.5, neighbour_floor=0.25),
+                Line(
+                    keys="all", matrix="one", depth=4, step=0.25, floor=0.0625, head=1, neighbour_step=0.5, neighbour_floor=0.25
+                ),
                 Line(keys="bought", matrix="two", weight=0.5, hours=24),
                 Line(keys="running", last=2, matrix="one", depth=3),
             ),
@@ -100,9 +102,10 @@ def results(each) -> dict[str, np.ndarray]:
         aids, scores = np.full((n, recipe.size), -1, np.int32), np.zeros((n, recipe.size), np.float32)
         long = recipe.long_history
         evaluate(
-            n, WORKERS, log.starts, log.aid, log.ts, log.type, bits, lines, lists, stack.pointer, stack.neighbours, stack.weights,
-            type_weight, 2 if i == 0 else 0, long.items if long else lookup.UNBOUNDED, long.oldest if long else 0.0,
-            long.line_share if long else 1.0, scratch.items, scratch.sums, scratch.table, scratch.keys, aids, scores,
+            n, WORKERS, log.starts, log.aid, log.ts, log.type, bits, lines, lists, stack.pointer, stack.neighbours,
+            stack.weights, type_weight, 2 if i == 0 else 0, long.items if long else lookup.UNBOUNDED,
+            long.oldest if long else 0.0, long.line_share if long else 1.0,
+            scratch.items, scratch.sums, scratch.table, scratch.keys, aids, scores,
         )  # fmt: skip
         if i == 0:
             lists[0] = aids
@@ -114,8 +117,8 @@ def results(each) -> dict[str, np.ndarray]:
     counts, newest = np.zeros((n_entries, 3), np.int16), np.empty(n_entries, np.int64)
     place = np.empty(n_entries, np.int16)
     each(weightings.session_items, ("one",))(
-        n, WORKERS, log.starts, log.aid, log.ts, log.type, bits, item_events, type_weight, pointer, aid, weights, counts, newest,
-        place, np.empty((WORKERS, 6)),
+        n, WORKERS, log.starts, log.aid, log.ts, log.type, bits, item_events, type_weight, pointer, aid, weights, counts,
+        newest, place, np.empty((WORKERS, 6)),
     )  # fmt: skip
     out |= {"item aid": aid, "item weights": weights, "item counts": counts, "item newest": newest, "item place": place}
 

@@ -15,6 +15,7 @@ from tests.runs import GROUP, ROOT, command, metrics, pipeline, small, write_con
 # more than one part per stage, so that a kill can fall between two of them
 SETTINGS = small(
     400,
+    threads=2,
     candidates={"chunk_sessions": 20},
     ranking={"groups": {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}},
 )

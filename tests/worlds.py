@@ -1,6 +1,6 @@
 """What the tests of candidates and features look at: a log split into periods, its matrices, histories and candidates."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class World:
     known: EventLog
     history: EventLog
     labels: Labels
-    config: CandidatesConfig = CandidatesConfig()
+    config: CandidatesConfig = field(default_factory=CandidatesConfig)
 
     @cached_property
     def sessions(self) -> np.ndarray:

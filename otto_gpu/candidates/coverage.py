@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from rich.table import Table
 
 from otto_gpu.candidates.fuse import UNRANKED, Candidates
 from otto_gpu.events.labels import Labels
@@ -73,3 +74,20 @@ class Coverage:
                 },
             }
         return result
+
+
+def coverage_table(title: str, figures: dict, targets) -> Table:
+    """The table of Coverage.table's figures, for people: a row per source."""
+    table = Table(title=title, title_justify="left")
+    for column in ("source", "candidates", *(f"p{p}" for p in PERCENTILES)):
+        table.add_column(column, justify="left" if column == "source" else "right")
+    for target in targets:
+        for depth in (*map(str, DEPTHS), "all"):
+            table.add_column(f"{target} {depth}", justify="right")
+    for source, row in figures.items():
+        sizes = [f"{row['candidates']['mean']:.1f}", *(f"{row['candidates'][f'p{p}']:.0f}" for p in PERCENTILES)]
+        shares = [v for t in targets for v in row[t].values()]
+        table.add_row(
+            source, *sizes, *("" if v is None else f"{v:.3f}" for v in shares), style="bold" if source == "all" else None
+        )
+    return table

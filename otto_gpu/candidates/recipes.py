@@ -83,7 +83,7 @@ class CandidatesConfig(Section):
         description="target -> the recipe whose order stands for the hand-set one; other targets: the first recipe",
     )
     history_limit: int = Field(60, ge=0, description="at most so many items of the history, the newest, are candidates")
-    fill_to: int = Field(30, ge=0, description="popular items where a session has fewer candidates")
+    fill_to: int = Field(30, ge=1, description="popular items where a session has fewer candidates")
     popular_days: float = Field(7, gt=0, description="what is popular: events of the last days of the known log")
     chunk_sessions: int = Field(10_000, ge=1)
 

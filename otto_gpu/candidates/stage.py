@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.candidates.coverage import Coverage, label_rows
+from otto_gpu.candidates.coverage import Coverage, coverage_table, label_rows
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.recipes import CandidatesConfig
@@ -56,6 +56,7 @@ def run(folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsC
         facts["sessions"] += len(sessions)
         totals = {} if period.labels is None else {t: int((period.labels.type == c).sum()) for t, c in codes.items()}
         coverage[split] = table.table(totals)
+        reporter.show(coverage_table(f"Coverage, {split} period", coverage[split], codes))
     (folder / "candidates" / "coverage.json").write_text(json.dumps(coverage, indent=1))
     return facts
 

@@ -3,7 +3,7 @@
 The order in which a rule is applied (both engines and the tests' oracle follow it):
 
 1. events: only those of the last `since_days` days of the log (ts >= the log's last ts - the days); only sessions whose
-   first event lies in the last `new_sessions_days` days (likewise); where `left` and
+   first event in the log, before any filter, lies in the last `new_sessions_days` days (likewise); where `left` and
    `right` are the same types, only events of these types; then only each session's last `tail` events. What is left is
    numbered 0, 1, ... in its session: its position.
 2. x: events of the `left` types; with `left_first` only position 0.
@@ -71,7 +71,9 @@ class PairWeight(Section):
     """The product of what is given; nothing given: 1."""
 
     half_life_hours: float | None = Field(None, gt=0, description="0.5^(|ts_y - ts_x| / h)")
-    recency: tuple[float, float] | None = Field(None, description="linear in ts_x: a at the log's first event, b at its last")
+    recency: tuple[float, float] | None = Field(
+        None, description="linear in ts_x: a at the log's first event, b at its last (a log of one time: a)"
+    )
     type_y: dict[str, float] | None = Field(None, description="by the type of y; a type that is not named weighs 1")
 
     @field_validator("type_y")

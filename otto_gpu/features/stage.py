@@ -93,9 +93,7 @@ def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -
 
 def _sampled(block: Candidates, labels, maker: FeatureMaker, shares, targets: TargetsConfig, seed: int) -> pa.Table:
     session = block.session
-    chosen = {
-        t: sampled_rows(block.pointer, session, block.aid, mask, shares[t], seed, targets.code(t)) for t, mask in labels.items()
-    }
+    chosen = {t: sampled_rows(block.pointer, session, mask, shares[t], seed, targets.code(t)) for t, mask in labels.items()}
     keep = np.logical_or.reduce(list(chosen.values()))
     features = maker.make(block)[keep]
     columns = {SESSION: session[keep], AID: block.aid[keep]}

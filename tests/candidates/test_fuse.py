@@ -65,7 +65,7 @@ a_session = st.tuples(st.lists(st.tuples(items, st.integers(0, 2)), min_size=1, 
 
 
 @settings(max_examples=150)
-@given(st.lists(a_session, min_size=1, max_size=4), list_of_items, st.integers(0, 5), st.integers(0, 16))
+@given(st.lists(a_session, min_size=1, max_size=4), list_of_items, st.integers(0, 5), st.integers(1, 16))
 @example([([(a, 0) for a in range(12)], [0, 13], [])], [1, 2, 3, 4], 3, 6)  # a history longer than the limit
 @example([([(a, 0) for a in range(12)], [], [])], [0, 1, 2, 3, 4, 5], 0, 3)  # no history at all
 @example([([(3, 0)], [], [])], [3, 1, 2], 5, 16)  # too few popular items

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from otto_gpu.candidates import lookup
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Recipe
+from otto_gpu.candidates.recipes import KEYS, CandidatesConfig, Line, LongHistory, Recipe
 from otto_gpu.hashing import first_slot, table_size
 from tests.candidates.oracle import all_lists
 from tests.worlds import clicks_world, log_of, stack_of, synthetic_world, taobao_world
@@ -42,9 +42,7 @@ matrix = st.dictionaries(st.integers(0, N_ITEMS - 1), row, max_size=N_ITEMS)
 
 @st.composite
 def lines(draw, above):
-    keys = draw(
-        st.sampled_from(["all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "running", "top"])
-    )
+    keys = draw(st.sampled_from(KEYS))
     if keys == "top" and not above:
         keys = "running"
     counted = st.integers(1, 15)
@@ -122,10 +120,10 @@ def test_a_long_history_and_deep_recipes():
     """500 events; depths beyond the rows; rows that overlap; more items than the scratch's first guess of one line."""
     random = np.random.default_rng(0)
     n_items = 3000
-    events = [
-        [(int(a), 1000 * i * i, int(t)) for i, (a, t) in enumerate(zip(random.integers(0, n, 500), random.integers(0, 3, 500), strict=True))]
-        for n in (n_items, 40, 1)
-    ]  # fmt: skip
+    events = []
+    for n in (n_items, 40, 1):
+        aids, kinds = random.integers(0, n, 500).tolist(), random.integers(0, 3, 500).tolist()
+        events.append([(a, 1000 * i * i, t) for i, (a, t) in enumerate(zip(aids, kinds, strict=True))])
     events.append([(7, 0, 0)])
     rows = {m: {x: random.choice(n_items, 80, replace=False).tolist() for x in range(0, n_items, 2)} for m in ("one", "two")}
     config = CandidatesConfig(
@@ -174,10 +172,8 @@ def test_the_same_for_any_chunks_and_threads():
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(1)
-        parts = [
-            evaluate_recipes(world.histories.chunk(c), world.stack, world.config, TYPES)
-            for c in np.array_split(world.sessions, 7)
-        ]
+        chunks = [world.histories.chunk(c) for c in np.array_split(world.sessions, 7)]
+        parts = [evaluate_recipes(c, world.stack, world.config, TYPES) for c in chunks]
     finally:
         numba.set_num_threads(before)
     for name, (aids, scores) in whole.items():

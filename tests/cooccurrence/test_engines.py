@@ -94,6 +94,7 @@ def time_gaps(draw):
     return TimeGap(lo=lo, hi=hi if lo is None or hi is None or hi > lo else lo + 3600, abs=draw(st.booleans()))
 
 
+DECAY = PairWeight(half_life_hours=6)
 FIELDS = {
     "types": st.tuples(some_types, some_types),
     "since_days": days,
@@ -121,7 +122,7 @@ def rules(draw):
     """A decaying weight and any few fields besides, or all: the more a rule forbids, the less is left to compare."""
     count = draw(st.sampled_from([1, 2, 3, 4, 2, 3, 1, len(FIELDS)]))
     varied = draw(st.permutations(sorted(FIELDS)))[:count]
-    fields = {"weight": PairWeight(half_life_hours=6), "keep": draw(st.integers(1, 4) | st.just(100))}
+    fields = {"weight": DECAY, "keep": draw(st.integers(1, 4) | st.just(100))}
     fields |= {name: draw(FIELDS[name]) for name in varied}
     for short, names in {"types": ("left", "right"), "once": ("once_per", "which")}.items():
         if short in fields:
@@ -129,18 +130,22 @@ def rules(draw):
     return MatrixRule(**fields)
 
 
+# Ties in time, repeats, gaps of exactly 60 s, an item clicked and then bought, equally near neighbours on both sides.
 SESSION_OF_ALL = log_of(
-    (0, 1, 0, "clicks"), (0, 1, 0, "carts"), (0, 2, 0, "clicks"), (0, 1, 60, "clicks"),
-    (0, 2, 60, "orders"), (0, 2, 90, "carts"), (0, 3, 7200, "clicks"), (0, 1, 90000, "orders"),
+    (0, 1, 0, "clicks"), (0, 1, 0, "carts"), (0, 2, 0, "clicks"), (0, 1, 60, "clicks"), (0, 2, 60, "orders"),
+    (0, 2, 90, "carts"), (0, 3, 7200, "clicks"), (0, 1, 90000, "orders"),
+    (1, 4, 0, "clicks"), (1, 5, 60, "clicks"), (1, 4, 120, "orders"),
+    (2, 3, 0, "clicks"), (2, 3, 3600, "carts"), (3, 4, 0, "clicks"), (3, 4, 60, "clicks"),
 )  # fmt: skip
 
 
 @each_engine
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(log=logs, rule=rules())
-@example(log=SESSION_OF_ALL, rule=RULES["bought_within_2h"])
-@example(log=SESSION_OF_ALL, rule=RULES["first_to_any"])
-@example(log=SESSION_OF_ALL, rule=RULES["time_decay"])
+@example(log=SESSION_OF_ALL, rule=MatrixRule(which="closest", weight=PairWeight(type_y={"orders": 9}), keep=9))
+@example(log=SESSION_OF_ALL, rule=MatrixRule(gap_seconds=TimeGap(lo=60), keep=9))
+@example(log=SESSION_OF_ALL, rule=MatrixRule(right=("carts", "orders"), self_pairs=True, weight=DECAY, keep=9))
+@example(log=SESSION_OF_ALL, rule=MatrixRule(self_pairs=True, once_per="pair_and_type", weight=DECAY, keep=9))
 def test_random_rules_on_random_logs_follow_the_oracle(build, log, rule):
     matrix = build(log, rule)
     assert_well_formed(matrix, rule, log.n_items)

@@ -44,7 +44,8 @@ def test_only_some_rules_in_another_order():
     pd.testing.assert_frame_equal(some, every[list(some)])
 
 
-rows = st.dictionaries(st.integers(0, 7), st.lists(st.tuples(st.integers(0, 7), st.sampled_from([0.5, 1, 2])), max_size=6))
+items = st.integers(0, 7)
+rows = st.dictionaries(items, st.lists(st.tuples(items, st.sampled_from([0.5, 1, 2])), max_size=6))
 
 
 @settings(max_examples=80)

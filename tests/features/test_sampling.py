@@ -13,44 +13,43 @@ def rows(sessions: int, seed=0):
     sizes = random.integers(0, 60, sessions)
     pointer = np.concatenate([[0], np.cumsum(sizes)])
     session = np.repeat(np.arange(sessions) * 3, sizes)
-    aid = np.concatenate([random.choice(1000, n, replace=False) for n in sizes]).astype(np.int32)
-    label = random.random(len(aid)) < 0.02
-    return pointer, session, aid, label
+    label = random.random(len(session)) < 0.02
+    return pointer, session, label
 
 
 def test_positives_and_negatives_of_their_sessions_only():
-    pointer, session, aid, label = rows(300)
+    pointer, session, label = rows(300)
     positive_sessions = set(session[label].tolist())
-    kept = sampled_rows(pointer, session, aid, label, 1.0, 42, 0)
+    kept = sampled_rows(pointer, session, label, 1.0, 42, 0)
     assert kept.tolist() == [s in positive_sessions for s in session.tolist()]
-    assert sampled_rows(pointer, session, aid, label, 0.0, 42, 0).tolist() == label.tolist()
+    assert sampled_rows(pointer, session, label, 0.0, 42, 0).tolist() == label.tolist()
     assert 0 < len(positive_sessions) < 300
 
 
 def test_the_share_that_was_asked_for():
-    pointer, session, aid, label = rows(3000)
+    pointer, session, label = rows(3000)
     useful = np.isin(session, session[label])
     share = negative_share(int(label.sum()), int((useful & ~label).sum()), 5)
-    kept = sampled_rows(pointer, session, aid, label, share, 42, 1)
+    kept = sampled_rows(pointer, session, label, share, 42, 1)
     assert kept[label].all() and not kept[~useful].any()
     assert (kept & ~label).sum() / label.sum() == pytest.approx(5, rel=0.05)
 
 
 @given(st.lists(st.integers(0, 100), max_size=4).map(sorted), st.integers(0, 2))
 def test_the_same_for_any_chunks(bounds, code):
-    pointer, session, aid, label = rows(100, seed=code)
-    whole = sampled_rows(pointer, session, aid, label, 0.3, 7, code)
+    pointer, session, label = rows(100, seed=code)
+    whole = sampled_rows(pointer, session, label, 0.3, 7, code)
     parts = []
     for first, last in zip([0, *bounds], [*bounds, 100], strict=True):
         part = slice(pointer[first], pointer[last])
         mine = pointer[first : last + 1] - pointer[first]
-        parts.append(sampled_rows(mine, session[part], aid[part], label[part], 0.3, 7, code))
+        parts.append(sampled_rows(mine, session[part], label[part], 0.3, 7, code))
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
 def test_targets_and_seeds_draw_on_their_own():
-    pointer, session, aid, label = rows(500)
-    draws = [sampled_rows(pointer, session, aid, label, 0.5, *key) for key in ((1, 0), (1, 1), (2, 0))]
+    pointer, session, label = rows(500)
+    draws = [sampled_rows(pointer, session, label, 0.5, *key) for key in ((1, 0), (1, 1), (2, 0))]
     negatives = np.isin(session, session[label]) & ~label
     for a, b in ((0, 1), (0, 2), (1, 2)):
         both = (draws[a] & draws[b])[negatives].mean()

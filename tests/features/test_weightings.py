@@ -38,7 +38,8 @@ def test_by_hand():
     assert weights_of(0, 1, 0, 1.0, 1)["position"] == 1  # a single event
 
 
-def check(log, item_events: np.ndarray, sessions=None, config=CandidatesConfig()):
+def check(log, item_events: np.ndarray, sessions=None):
+    config = CandidatesConfig()
     histories = Histories.of(log, config)
     sessions = np.arange(log.n_sessions) if sessions is None else sessions
     histories = histories.chunk(sessions)
