@@ -171,7 +171,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),
         "submission": (("submission.csv", "metrics.json"), lambda: dump(c.targets), submission),
     }
-    return [Stage(n, outputs, settings, _on_threads(threads, run)) for n, (outputs, settings, run) in everything.items()]
+    return [Stage(name, made, uses, _on_threads(threads, does)) for name, (made, uses, does) in everything.items()]
 
 
 def _on_threads(threads: int, run: Callable[[Path], dict]) -> Callable[[Path], dict]:

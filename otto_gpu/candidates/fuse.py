@@ -61,33 +61,14 @@ class Candidates:
         pointer = np.append(first, len(session)).astype(np.int64)
         return cls(np.array(session[first]), pointer, np.array(table[AID]), scores, ranks, tuple(sources))
 
-    def order(self, source: str, k: int) -> np.ndarray:
-        """int32 [S, k], padded with -1: the hand-set order, by a source's rank; the rest in the order of mention."""
-        rank = self.ranks[:, self.sources.index(source)].astype(np.int64)
-        place = np.arange(len(self)) - np.repeat(self.pointer[:-1], np.diff(self.pointer))
-        rank = np.where(rank == UNRANKED, np.iinfo(np.int16).max + place, rank)
-        return top_lists(self.pointer, self.aid, -rank.astype(np.float64), k)
-
-
-def top_lists(pointer: np.ndarray, aid: np.ndarray, score: np.ndarray, k: int) -> np.ndarray:
-    """int32 [S, k], padded with -1: each session's k best candidates by score, ties in the order in which they stand."""
-    session = np.repeat(np.arange(len(pointer) - 1), np.diff(pointer))
-    order = np.lexsort((np.arange(len(aid)), -score, session))
-    place = np.arange(len(aid)) - np.repeat(pointer[:-1], np.diff(pointer))
-    best = place < k
-    lists = np.full((len(pointer) - 1, k), -1, np.int32)
-    lists[session[best], place[best]] = aid[order][best]
-    return lists
-
 
 def popular_items(known: EventLog, days: float) -> np.ndarray:
-    """int32: the items of the log's last days by number of events, most first; ties: the smaller aid."""
+    """int32: the log's items by events in its last days, most first; ties: by events in all, then the smaller aid."""
     if not len(known):
         return np.empty(0, np.int32)
     recent = known.aid[known.ts >= known.ts.max() - days * 86_400_000]
-    counts = np.bincount(recent, minlength=known.n_items)
-    order = np.argsort(-counts, kind="stable").astype(np.int32)
-    return order[: np.count_nonzero(counts)]
+    counts, total = (np.bincount(aid, minlength=known.n_items) for aid in (recent, known.aid))
+    return np.lexsort((-total, -counts))[: np.count_nonzero(total)].astype(np.int32)
 
 
 def fuse(
@@ -98,8 +79,7 @@ def fuse(
     named: {source: (aids int32 [S, n], scores float32 [S, n])}.
     """
     n = len(histories)
-    # a session of n items needs at most fill_to popular ones beside those that it has already
-    popular = popular[: config.fill_to * 2 + config.history_limit]
+    popular = popular[: config.fill_to]  # they alone would be enough, whatever else there is
     aids = np.concatenate([a for a, _ in named.values()], axis=1)
     scores = np.concatenate([s for _, s in named.values()], axis=1)
     owner = np.repeat(np.arange(1, len(named) + 1), [a.shape[1] for a, _ in named.values()])

@@ -88,11 +88,11 @@ def _pair_sums(events, log: EventLog, rule: MatrixRule, frames, begin: int, end:
     pairs = pairs[_allowed(pairs, rule)]
     dt = (pairs["ts_y"] - pairs["ts_x"]).abs()
     if rule.once_per:
-        pairs = pairs.assign(dt=dt)
         key = [SESSION, AID_X, AID_Y] + (["type_y"] if rule.once_per == "pair_and_type" else [])
-        first = [("dt", True)] if rule.which == "closest" else []
-        order = [*[(k, True) for k in key], *first, ("position_x", False), ("position_y", False)]
-        pairs = pairs.sort_values([name for name, _ in order], ascending=[up for _, up in order]).drop_duplicates(key)
+        # which duplicate stays: the closest, or at once the latest; positions fit into 31 bits
+        age = -(pairs["position_x"].astype("int64") * 2**31 + pairs["position_y"])
+        pairs = pairs.assign(dt=dt, age=age)
+        pairs = pairs.sort_values(["dt", "age"] if rule.which == "closest" else ["age"]).drop_duplicates(key)
         dt = pairs["dt"]
     weight = dt.astype("float64") * 0 + 1.0
     if rule.weight.half_life_hours:

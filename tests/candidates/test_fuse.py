@@ -3,11 +3,10 @@
 from collections import Counter
 
 import numpy as np
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.candidates.fuse import Candidates, fuse, popular_items, top_lists
+from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.recipes import CandidatesConfig
 from tests.candidates.oracle import keys
@@ -126,30 +125,6 @@ def test_tables_and_rows_keep_everything():
 def test_popular_items(events, days):
     log = log_of([[(a, i * DAY // 4, t) for i, (a, t) in enumerate(events)]], 15)
     last = (len(events) - 1) * DAY // 4
-    counts = Counter(a for i, (a, _) in enumerate(events) if i * DAY // 4 >= last - days * DAY)
-    assert popular_items(log, days).tolist() == sorted(counts, key=lambda a: (-counts[a], a))
-
-
-@given(st.lists(st.lists(st.integers(-2, 2), max_size=8), min_size=1, max_size=4), st.integers(1, 6))
-def test_top_lists(sessions, k):
-    """Ties in the order in which they stand; sessions without candidates have an empty list."""
-    pointer = np.concatenate([[0], np.cumsum([len(s) for s in sessions])])
-    scores = np.concatenate([np.array(s, np.float64) for s in sessions])
-    aid = np.arange(100, 100 + len(scores), dtype=np.int32)
-    lists = top_lists(pointer, aid, scores, k)
-    for s, mine in enumerate(sessions):
-        best = sorted(range(len(mine)), key=lambda i: (-mine[i], i))[:k]
-        expected = [100 + int(pointer[s]) + i for i in best]
-        assert lists[s].tolist() == expected + [-1] * (k - len(expected))
-
-
-@pytest.mark.parametrize("source", ["history", "clicks", "wide"])
-def test_the_hand_set_order(source):
-    world = synthetic_world()
-    candidates = world.candidates(world.some_sessions(30))
-    frame = candidates.to_table().to_pandas()
-    rank = frame[f"recall_{source}_rank"]
-    frame["key"] = rank.where(rank >= 0, 10_000 + np.arange(len(frame)))
-    lists = frame.sort_values(["session", "key"]).groupby("session")["aid"].apply(lambda a: a.head(20).tolist())
-    expected = [mine + [-1] * (20 - len(mine)) for mine in lists]
-    assert candidates.order(source, 20).tolist() == expected
+    recent = Counter(a for i, (a, _) in enumerate(events) if i * DAY // 4 >= last - days * DAY)
+    total = Counter(a for a, _ in events)
+    assert popular_items(log, days).tolist() == sorted(total, key=lambda a: (-recent[a], -total[a], a))

@@ -2,6 +2,7 @@
 
 import numba
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -114,6 +115,41 @@ MANY_RUNNING = CandidatesConfig(
 @example([[(0, 0, 0)]], {0: [1, 2, 3, 4, 5]}, {x: [(x + j) % N_ITEMS for j in range(3, 8)] for x in range(6)}, MANY_RUNNING)
 def test_any_recipe_on_any_history(sessions, one, two, config):
     check(*small(timed(sessions), {"one": one, "two": two, "empty": {}}, config))
+
+
+ROWS = {"one": {0: [5, 6, 7], 1: [6, 8], 2: [9, 0]}, "two": {6: [10, 11]}, "empty": {}}
+EVENTS = [(0, 0, 0), (1, HOUR, 1), (2, 2 * HOUR, 0)]  # (item, ts, type): keys newest first are 2, 1, 0
+BY_HAND = [  # lines; what gains how much, in order
+    ([{"keys": "all", "matrix": "one", "depth": 1}], {9: 1, 6: 1, 5: 1}),
+    ([{"keys": "all", "matrix": "one", "last": 2}], {9: 1, 6: 1, 8: 1}),  # 0 is one of the history
+    ([{"keys": "bought", "matrix": "one", "head": 1}], {6: 2, 8: 1}),
+    ([{"keys": "all", "matrix": "one", "depth": 1, "fade": 0.25}], {9: 1, 6: 0.75, 5: 0.5}),
+    ([{"keys": "all", "matrix": "one", "depth": 1, "weight": 2, "step": 0.5}], {9: 2, 6: 1.5, 5: 1}),
+    ([{"keys": "all", "matrix": "one", "depth": 1, "step": 0.5}], {9: 1, 6: 0.5}),  # 5 would gain 0: it is not named
+    ([{"keys": "all", "matrix": "one", "depth": 1, "step": 0.5, "floor": 0.125}], {9: 1, 6: 0.5, 5: 0.125}),
+    ([{"keys": "all", "matrix": "one", "depth": 1, "hours": 1, "per_key": True}], {9: 0.5, 6: 0.5}),
+    ([{"keys": "bought", "matrix": "one", "neighbour_step": 0.75}], {6: 1, 8: 0.25}),
+    ([{"keys": "bought", "matrix": "one", "neighbour_step": 1}], {6: 1}),
+    ([{"keys": "bought", "matrix": "one", "neighbour_step": 1, "neighbour_floor": 0.5}], {6: 1, 8: 0.5}),
+    ([{"keys": "only", "matrix": "one"}], {}),
+    ([{"keys": "all", "matrix": "empty"}], {}),
+    (
+        [{"keys": "bought", "matrix": "one", "head": 1}, {"keys": "running", "last": 1, "matrix": "two"}],
+        {6: 2, 8: 1, 10: 1, 11: 1},
+    ),
+    ([{"keys": "bought", "matrix": "one"}, {"keys": "running", "last": 1, "weight": 4}], {6: 5, 8: 1}),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), BY_HAND)
+def test_by_hand(lines, expected):
+    recipe = Recipe(lines=tuple(Line(**line) for line in lines), size=6, history="left_out")
+    config = CandidatesConfig(recipes={"it": recipe}, order={})
+    _, histories, stack, config, _ = small([EVENTS], ROWS, config)
+    aids, scores = evaluate_recipes(histories, stack, config, TYPES)["it"]
+    n = len(expected)
+    assert aids[0].tolist() == list(expected) + [-1] * (6 - n)
+    assert scores[0, :n].tolist() == list(expected.values())
 
 
 def test_a_long_history_and_deep_recipes():

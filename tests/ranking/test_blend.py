@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.candidates.fuse import top_lists
 from otto_gpu.ranking.blend import best_lists, blended, grid, reciprocal_places
 
 
@@ -52,7 +51,6 @@ def test_best_lists(drawn, k):
     for s, mine in enumerate(lists):
         best = frame[frame["session"] == s].sort_values("score", ascending=False, kind="stable")["aid"].head(k).tolist()
         assert mine.tolist() == best + [-1] * (k - len(best))
-    np.testing.assert_array_equal(lists, top_lists(pointer, aid, scores[:, 0], k))
 
 
 def test_blended_orders_by_the_weighted_places():

@@ -1,0 +1,132 @@
+"""The ranker itself, on rows in which the label hangs on two columns."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import xgboost
+
+from otto_gpu.ranking import xgb
+from otto_gpu.ranking.settings import Group
+
+OBJECTIVES = ["binary:logistic", "rank:pairwise", "rank:ndcg"]
+NAMES = tuple(f"column_{i}" for i in range(6))
+SESSIONS, HELD_OUT = 150, 100  # sessions, and the first one that is held out
+
+
+@cache
+def rows(values: int = 50):
+    """(features float32 [m, 6], label float32 [m], session int32 [m]): few different values, so that bins are exact."""
+    rng = np.random.default_rng(1)
+    session = np.repeat(np.arange(SESSIONS, dtype=np.int32) * 7, rng.integers(3, 20, SESSIONS))
+    features = rng.integers(0, values, (len(session), len(NAMES))).astype(np.float32)
+    drive = features[:, 0] / values - features[:, 3] / values + rng.normal(0, 0.4, len(session))
+    return features, (drive > 0.5).astype(np.float32), session
+
+
+def batches(first: int, last: int, pieces: int = 1, seen: list | None = None):
+    """A function that gives the rows of the sessions first..last-1 in so many batches."""
+
+    def give():
+        features, label, session = rows()
+        for part in np.array_split(np.arange(first, last), pieces):
+            mask = np.isin(session, part * 7)
+            if seen is not None:
+                seen.append(session[mask])
+            yield features[mask], label[mask], session[mask]
+
+    return give
+
+
+def trained(objective="binary:logistic", pieces=1, call_seed=3, **settings):
+    group = Group(**{"objective": objective, "depth": 3, "rounds": 60, "early_stopping": 5, "min_child_weight": 1} | settings)
+    return xgb.train(group, batches(0, HELD_OUT, pieces), batches(HELD_OUT, SESSIONS, pieces), NAMES, "cpu", 1, call_seed)
+
+
+def auc(score, label) -> float:
+    above = score[label == 1][:, None] - score[label == 0][None]
+    return float(np.mean((above > 0) + 0.5 * (above == 0)))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_it_learns_and_logs_every_round(objective):
+    model, log = trained(objective)
+    features, label, session = rows()
+    out = session >= HELD_OUT * 7
+    score = xgb.predict(model, features[out])
+    assert score.dtype == np.float32 and score.shape == (out.sum(),)
+    assert auc(score, label[out]) > 0.8
+    metric = "logloss" if objective.startswith("binary") else "ndcg@20"
+    assert log["train"].keys() == log["eval"].keys() == {metric, "auc"}
+    assert len(log["eval"]["auc"]) == len(log["train"][metric]) > log["best_round"]
+    if objective == "binary:logistic":
+        assert log["train"]["logloss"][-1] < log["train"]["logloss"][0]
+        assert max(log["eval"]["auc"]) == pytest.approx(auc(score, label[out]), abs=1e-6)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_it_stops_early_and_keeps_the_best_round(objective):
+    model, log = trained(objective, rounds=500, learning_rate=0.5)
+    scores = log["eval"]["auc"]
+    assert log["best_round"] == int(np.argmax(scores)) and len(scores) == log["best_round"] + 1 + 5 < 500
+    assert model.num_boosted_rounds() == log["best_round"] + 1
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_several_batches_give_the_model_of_one(objective):
+    """To the bit here, where every value has a bin of its own; with more values than bins the quantiles of several batches
+    are put together from sketches, so that models are alike and not equal."""
+    whole, log = trained(objective)
+    pieces, log_of_pieces = trained(objective, pieces=7)
+    assert log == log_of_pieces
+    assert whole.get_dump(with_stats=True) == pieces.get_dump(with_stats=True)
+
+
+def test_the_seed_decides_and_nothing_else():
+    settings = {"subsample": 0.5, "colsample": 0.5}
+    dumps = [trained(call_seed=seed, **settings)[0].get_dump(with_stats=True) for seed in (3, 3, 4)]
+    assert dumps[0] == dumps[1] != dumps[2]
+    # a group's seed is added to that of the call, so that groups of one objective may differ
+    assert trained(call_seed=3, seed=1, **settings)[0].get_dump(with_stats=True) == dumps[2]
+
+
+def test_every_batch_is_asked_for_and_none_is_changed():
+    features, label, session = (a.copy() for a in rows())
+    training, held_out = [], []
+    group = Group(rounds=3, depth=2)
+    xgb.train(group, batches(0, 100, 4, training), batches(100, 150, 2, held_out), NAMES, "cpu", 1, 0)
+    assert set(np.concatenate(training)) == set(np.unique(session[session < 700]))
+    assert set(np.concatenate(held_out)) == set(np.unique(session[session >= 700]))
+    for a, b in zip(rows(), (features, label, session), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_further_parameters_go_through():
+    stump, _ = trained(params={"max_leaves": 2, "grow_policy": "lossguide"})
+    assert all(tree.count("leaf=") <= 2 for tree in stump.get_dump())
+
+
+def test_importance_names_the_columns_that_matter_most_first():
+    model, _ = trained()
+    found = xgb.importance(model, NAMES)
+    assert set(list(found)[:2]) == {"column_0", "column_3"}
+    assert list(found.values()) == sorted(found.values(), reverse=True) and found.keys() <= set(NAMES)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_saved_and_loaded_it_scores_the_same(objective, tmp_path):
+    model, _ = trained(objective)
+    path = tmp_path / "model.ubj"
+    path.write_bytes(bytes(model.save_raw("ubj")))
+    loaded = xgb.load(path, "cpu", 1)
+    np.testing.assert_array_equal(xgb.predict(loaded, rows()[0]), xgb.predict(model, rows()[0]))
+    assert loaded.feature_names == list(NAMES)
+
+
+def test_scores_are_margins_in_the_order_of_the_probabilities():
+    model, _ = trained()
+    features = rows()[0]
+    probability = model.predict(xgboost.DMatrix(features, feature_names=list(NAMES)))
+    margin = xgb.predict(model, features)
+    np.testing.assert_allclose(1 / (1 + np.exp(-margin)), probability, rtol=1e-4)
+    assert margin.min() < 0
