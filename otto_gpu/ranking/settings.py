@@ -32,7 +32,7 @@ class RankingConfig(Section):
     ranker: str = Field("xgboost", description="by name, from the registry of rankers")
     folds: int = Field(4, ge=2, le=20)
     seed: int = Field(42, ge=0)
-    groups: dict[str, Group] = Field({"binary": Group(), "pairwise": Group(objective="rank:pairwise")})
+    groups: dict[str, Group] = Field({"binary": Group()}, min_length=1)
     min_positives: int = Field(30, ge=2, description="a target with fewer positives keeps the hand-set order")
     batch_rows: int = Field(100_000, ge=1, description="rows handed to the ranker at a time")
 
