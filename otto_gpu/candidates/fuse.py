@@ -104,6 +104,18 @@ def fuse(
     return Candidates(sessions, pointer, *out, ("history", *named))
 
 
+@njit(cache=True)
+def _mention(mine, n, y):
+    """(the item's place among the n mentioned so far, how many there are now)."""
+    found = 0
+    while found < n and mine[found] != y:
+        found += 1
+    if found == n:
+        mine[n] = y
+        n += 1
+    return found, n
+
+
 @njit(parallel=True, cache=True)
 def _union(
     write, starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, width,
@@ -128,24 +140,14 @@ def _union(
             y = aids[s, c]
             if y < 0:
                 continue
-            found = 0
-            while found < n and mine[found] != y:
-                found += 1
-            if found == n:
-                mine[n] = y
-                n += 1
+            found, n = _mention(mine, n, y)
             if write:
                 out_scores[pointer[s] + found, owner[c]] = scores[s, c]
                 out_ranks[pointer[s] + found, owner[c]] = place[c]
         for y in popular:
             if n >= fill_to:
                 break
-            found = 0
-            while found < n and mine[found] != y:
-                found += 1
-            if found == n:
-                mine[n] = y
-                n += 1
+            _, n = _mention(mine, n, y)
         if write:
             out_aid[pointer[s] : pointer[s] + n] = mine[:n]
         counts[s] = n

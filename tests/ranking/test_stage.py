@@ -29,6 +29,15 @@ SETTINGS = small(
 )
 
 
+def by_rank(candidates, source):
+    """The hand-set order with pandas: 20 of each session by the source's rank, the others behind as they stand."""
+    frame = candidates.to_table().to_pandas()
+    rank = frame[f"recall_{source}_rank"]
+    frame["key"] = rank.where(rank >= 0, 10_000 + np.arange(len(frame)))
+    lists = frame.sort_values(["session", "key"]).groupby("session")["aid"].apply(lambda a: a.head(20).tolist())
+    return [mine + [-1] * (20 - len(mine)) for mine in lists]
+
+
 class Watched:
     """What the rankers were handed: [(objective, sessions of training, sessions held out, features)]."""
 
@@ -120,7 +129,7 @@ def test_the_hand_set_order_is_the_candidates_own(finished):
     for target in TARGETS:
         sessions, lists = ranked_lists(run_dir, "test", target, {"recall": 1.0}, 20, config.blend.damping)
         expected = [
-            load_part(path, config.candidates.sources, ())[0].order(config.candidates.order_of(target), 20)
+            by_rank(load_part(path, config.candidates.sources, ())[0], config.candidates.order_of(target))
             for path in parts(run_dir, "test")
         ]
         np.testing.assert_array_equal(lists, np.concatenate(expected))
@@ -158,10 +167,5 @@ def test_an_unknown_ranker_is_told():
 def test_the_hand_set_order(source):
     world = synthetic_world()
     candidates = world.candidates(world.some_sessions(30))
-    frame = candidates.to_table().to_pandas()
-    rank = frame[f"recall_{source}_rank"]
-    frame["key"] = rank.where(rank >= 0, 10_000 + np.arange(len(frame)))
-    lists = frame.sort_values(["session", "key"]).groupby("session")["aid"].apply(lambda a: a.head(20).tolist())
-    expected = [mine + [-1] * (20 - len(mine)) for mine in lists]
     score = hand_set_score(candidates, source)
-    assert best_lists(candidates.pointer, candidates.aid, score, 20).tolist() == expected
+    assert best_lists(candidates.pointer, candidates.aid, score, 20).tolist() == by_rank(candidates, source)
