@@ -4,7 +4,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # cpu, cuda12 or cuda13: which build of XGBoost, faiss and RAPIDS is installed
 DEVICE ?= cpu
-PIP := $(PY) -m pip --disable-pip-version-check install -q -c constraints.txt
+# the constraints are those of the CPU build; RAPIDS pins its own pandas and numba
+PIP := $(PY) -m pip --disable-pip-version-check install -q $(if $(filter cpu,$(DEVICE)),-c constraints.txt)
 
 .PHONY: run test install lint format bench clean
 
