@@ -18,8 +18,6 @@ from otto_gpu.ranking.settings import RECALL, BlendConfig
 from otto_gpu.ranking.stage import ranked_lists
 from otto_gpu.run import versions
 
-OUTPUTS = ("submission.csv", "metrics.json")
-
 
 def run(
     folder: Path, run_dir: Path, targets: TargetsConfig, config: BlendConfig, stages: dict[str, dict], reporter: Reporter

@@ -20,8 +20,6 @@ from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
 
-OUTPUTS = ("candidates",)
-
 
 def run(folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, reporter: Reporter) -> dict:
     coverage, facts = {}, {"sessions": 0, "candidates": 0}

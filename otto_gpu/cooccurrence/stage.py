@@ -11,8 +11,6 @@ from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
 
-OUTPUTS = ("matrices",)
-
 
 def run(folder: Path, run_dir: Path, config: MatricesConfig, device: Device, reporter: Reporter) -> dict:
     """Each period's matrices see what is known in it: the events before it and its histories."""

@@ -21,7 +21,6 @@ from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
 
-OUTPUTS = ("events", "labels", "official", "rejected.parquet")
 SPLITS = ("validation", "test")
 
 
@@ -52,7 +51,7 @@ def run(
     for name in ("rejected", "duplicates", "unsorted"):
         if counts.get(name):
             reporter.say(f"  {name}: {counts[name]:,} of {counts['events']:,} events")
-    for sub in OUTPUTS[:3]:
+    for sub in ("events", "labels", "official"):
         (folder / sub).mkdir(exist_ok=True)
     _save_ids(folder / "events/sessions.parquet", log.sessions, log.n_sessions)
     _save_ids(folder / "events/items.parquet", log.items, log.n_items)

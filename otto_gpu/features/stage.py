@@ -25,7 +25,6 @@ from otto_gpu.features.sampling import negative_share, sampled_rows
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
 
-OUTPUTS = ("features",)
 SPLIT = "validation"  # its labels train the rankers
 
 

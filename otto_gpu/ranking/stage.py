@@ -29,7 +29,6 @@ from otto_gpu.ranking.settings import RECALL, BlendConfig, Group, RankingConfig
 from otto_gpu.run import write_atomically
 from otto_gpu.schema import nearest
 
-RANKER_OUTPUTS, PREDICTION_OUTPUTS, BLEND_OUTPUTS = ("models",), ("predictions",), ("blend.json",)
 KEEP_IN_MEMORY = 2 << 30  # bytes of training rows of one target that are read once and kept
 
 
