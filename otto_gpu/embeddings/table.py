@@ -1,0 +1,89 @@
+"""A table of vectors that learns on the rows of its batches alone (PyTorch), and what repeatable training needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+import numpy as np
+
+from otto_gpu.device import Device
+from otto_gpu.errors import MissingExtra
+
+try:
+    import torch
+    from torch.utils import deterministic as fills
+except ImportError as error:
+    raise MissingExtra("the section embeddings", "torch", "embeddings") from error
+
+_LOCK, _BEFORE = Lock(), []
+
+
+class Table:
+    """weight: float32 [n, dim] on the device, learning by SparseAdam: rows that no batch names never move, and their
+    moments do not decay meanwhile. seen: bool [n], the rows that a batch has named.
+
+    A batch works on a copy of the rows that it names (`take`), because gradients of few distinct rows are far smaller
+    than those of all their mentions, and SparseAdam need not add them up.
+    """
+
+    def __init__(self, n: int, dim: int, lr: float, scale: float, seed: int, device: torch.device):
+        # drawn on the CPU, so that every device begins with the same numbers
+        start = torch.empty(n, dim).normal_(0, scale, generator=torch.Generator().manual_seed(seed))
+        self.weight = torch.nn.Parameter(start.to(device))
+        self.seen = torch.zeros(n, dtype=torch.bool, device=device)
+        self._named = torch.zeros(n, dtype=torch.bool, device=device)
+        self._place = torch.zeros(n, dtype=torch.int64, device=device)
+        self._lr, self._optimizer = lr, torch.optim.SparseAdam([self.weight], lr=lr)
+
+    def take(self, *indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+        """(rows int64 [r] that the indices name, their copy [r, dim] with a gradient, the indices as places in the copy)."""
+        for index in indices:
+            self._named[index] = True
+        rows = self._named.nonzero()[:, 0]
+        self._named[rows] = False
+        self.seen[rows] = True
+        self._place[rows] = torch.arange(len(rows), device=rows.device)
+        return rows, self.weight.detach()[rows].requires_grad_(), [self._place[index] for index in indices]
+
+    def step(self, rows: torch.Tensor, copy: torch.Tensor, done: float) -> None:
+        """Moves the rows by the gradient of their copy. done: the share of the training before this step, by which the
+        learning rate falls to zero: large steps to begin with, and no noise at the end."""
+        self._optimizer.param_groups[0]["lr"] = self._lr * (1 - done)
+        self.weight.grad = torch.sparse_coo_tensor(
+            rows[None], copy.grad, self.weight.shape, is_coalesced=True, check_invariants=False
+        )
+        self._optimizer.step()
+
+    def vectors(self, n: int) -> np.ndarray:
+        """float32 [n, dim]: the first n rows as learnt; zeros where no batch named the row."""
+        return (self.weight.detach()[:n] * self.seen[:n, None]).cpu().numpy()
+
+
+def torch_device(device: Device) -> torch.device:
+    """PyTorch's own: the CPU also where the run has a GPU that this PyTorch was not built for."""
+    return torch.device("cuda" if device.kind == "cuda" and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def training(device: Device, threads: int) -> Iterator[torch.device]:
+    """PyTorch's device for training, with so many threads and by algorithms that repeat. What was set before comes back,
+    also where several threads train at the same time."""
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    with _LOCK:
+        _BEFORE.append((torch.are_deterministic_algorithms_enabled(), fills.fill_uninitialized_memory))
+        torch.use_deterministic_algorithms(True)
+        fills.fill_uninitialized_memory = False  # nothing here reads what it did not write, and it takes a tenth of the time
+    try:
+        yield torch_device(device)
+    finally:
+        torch.set_num_threads(threads_before)
+        with _LOCK:
+            # the first that came saw what was set before; the last that goes puts it back
+            first = _BEFORE[0]
+            _BEFORE.pop()
+            if not _BEFORE:
+                torch.use_deterministic_algorithms(first[0])
+                fills.fill_uninitialized_memory = first[1]

@@ -1,0 +1,57 @@
+"""One store for all vectors: embeddings/{split}/{name}.npy, and {name}.sessions.npy where a model has session vectors.
+
+Rows are float32 of length 1; a row of zeros stands for an item (or a session) of which nothing is known.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from otto_gpu.errors import UserError
+from otto_gpu.run import write_atomically
+
+
+def normalised(array: np.ndarray) -> np.ndarray:
+    """float32 [n, dim]: every row divided by its length; rows of zeros stay zero. ValueError for NaN or infinite values."""
+    array = np.ascontiguousarray(array, np.float32)
+    # in float64: a sum of squares overflows or vanishes in float32 long before the row does
+    length = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))[:, None]
+    if not np.isfinite(length).all():
+        raise ValueError("vectors must be finite")
+    return np.divide(array, length, out=np.zeros_like(array), where=length > 0)
+
+
+def vectors_path(folder: Path, split: str, name: str) -> Path:
+    return folder / "embeddings" / split / f"{name}.npy"
+
+
+def queries_path(folder: Path, split: str, name: str) -> Path:
+    return folder / "embeddings" / split / f"{name}.sessions.npy"
+
+
+def save_vectors(path: Path, array: np.ndarray) -> None:
+    """array [n, dim] normalised, whole or not at all; folders above it are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = normalised(array)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # np.save would put .npy behind a bare name
+            np.save(file, array, allow_pickle=False)
+
+    write_atomically(path, write)
+
+
+def load_vectors(run_dir: Path, split: str, name: str) -> np.ndarray:
+    """float32 [n_items, dim], by dense item id. UserError where the run has no such vectors."""
+    path = vectors_path(run_dir, split, name)
+    if not path.is_file():
+        raise UserError(f"{path}: no vectors {name!r} in this run; switch them on in the section embeddings")
+    return np.load(path, allow_pickle=False)
+
+
+def load_queries(run_dir: Path, split: str, name: str) -> np.ndarray | None:
+    """float32 [S, dim], aligned with Period.sessions: vectors to search items with; None where the model makes none."""
+    path = queries_path(run_dir, split, name)
+    return np.load(path, allow_pickle=False) if path.is_file() else None
