@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.table import Table
 
-from otto_gpu.candidates.fuse import UNRANKED, Candidates
+from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
 from otto_gpu.events.labels import Labels
 
 DEPTHS = (20, 50, 100)
@@ -36,7 +36,6 @@ class Coverage:
     def add(self, candidates: Candidates, label: dict[str, np.ndarray]) -> None:
         """label: {target: bool [m]}; without ground truth an empty dict."""
         session_of = np.repeat(np.arange(len(candidates.sessions)), np.diff(candidates.pointer))
-        place = np.arange(len(candidates)) - np.repeat(candidates.pointer[:-1], np.diff(candidates.pointer))
         for source in self.sizes:
             if source == "all":
                 self.sizes[source].append(np.diff(candidates.pointer))
@@ -48,10 +47,7 @@ class Coverage:
                 rank = rank.astype(np.int64)
                 if source == "all":
                     # the hand-set order: by rank, then the others in the order of mention
-                    key = np.where(rank == UNRANKED, np.iinfo(np.int16).max + place, rank)
-                    order = np.lexsort((key, session_of))
-                    rank = np.empty(len(order), np.int64)
-                    rank[order] = place
+                    rank = places(candidates.pointer, -np.where(rank == UNRANKED, np.iinfo(np.int16).max, rank))
                 for i, depth in enumerate((*DEPTHS, np.inf)):
                     self.found[source, target][i] += np.count_nonzero(hit & (rank >= 0) & (rank < depth))
 

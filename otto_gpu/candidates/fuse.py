@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numba import njit, prange
 
 from otto_gpu.candidates.keys import ALL
-from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.columns import AID, SESSION, recall_rank, recall_score
 from otto_gpu.events.log import EventLog
+
+if TYPE_CHECKING:
+    from otto_gpu.candidates.lookup import Histories
+    from otto_gpu.candidates.recipes import CandidatesConfig
 
 UNRANKED = -1
 
@@ -45,6 +48,16 @@ class Candidates:
         pointer = self.pointer[first : last + 1] - self.pointer[first]
         return Candidates(self.sessions[first:last], pointer, self.aid[part], self.scores[part], self.ranks[part], self.sources)
 
+    def where(self, mask: np.ndarray) -> Candidates:
+        """Those for which the mask (bool [m]) holds."""
+        pointer = np.concatenate([[0], np.cumsum(mask)])[self.pointer]
+        return Candidates(self.sessions, pointer, self.aid[mask], self.scores[mask], self.ranks[mask], self.sources)
+
+    def with_source(self, name: str, scores: np.ndarray, ranks: np.ndarray) -> Candidates:
+        """The same candidates with one more source, the last: scores float32 [m], ranks int16 [m]."""
+        scores, ranks = np.column_stack([self.scores, scores]), np.column_stack([self.ranks, ranks])
+        return Candidates(self.sessions, self.pointer, self.aid, scores, ranks, (*self.sources, name))
+
     def to_table(self) -> pa.Table:
         columns = {SESSION: self.session, AID: self.aid}
         for i, source in enumerate(self.sources):
@@ -60,6 +73,15 @@ class Candidates:
         ranks = np.stack([table[recall_rank(s)].to_numpy() for s in sources], axis=1)
         pointer = np.append(first, len(session)).astype(np.int64)
         return cls(np.array(session[first]), pointer, np.array(table[AID]), scores, ranks, tuple(sources))
+
+
+def places(pointer: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """int64 [m]: every candidate's place in its session, 0 the highest score; ties in the order in which they stand."""
+    lengths = np.diff(pointer)
+    order = np.lexsort((-score, np.repeat(np.arange(len(lengths)), lengths)))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(pointer[:-1], lengths)
+    return place
 
 
 def popular_items(known: EventLog, days: float) -> np.ndarray:

@@ -7,10 +7,13 @@ from importlib import resources
 from typing import Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from otto_gpu.candidates.fusion import FUSION, Fusion
+from otto_gpu.candidates.nearest import Nearest
 from otto_gpu.schema import Section, nearest
 
+HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
 KEYS = ("all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "top", "running")
 
 
@@ -75,17 +78,34 @@ def packaged_recipes() -> dict[str, Recipe]:
 
 
 class CandidatesConfig(Section):
-    recipes: dict[str, Recipe] = Field(default_factory=lambda: packaged_recipes())
+    recipes: dict[str, Recipe] = Field(
+        default_factory=lambda: packaged_recipes(),
+        description="by name; one without lines changes the packaged recipe of its name: {clicks: {size: 150}}, and the others "
+        "stay; given with lines, they are all there are",
+    )
+    nearest: dict[str, Nearest] = Field({}, description="further sources by name: the items nearest to a session's vector")
+    fusion: Fusion | None = Field(None, description="a model that chooses among what the sources name; null: all of it stays")
     bought: tuple[str, ...] = Field(("carts", "orders"), description="the types that `bought` means")
     type_weights: dict[str, float] = Field({"clicks": 1.0, "carts": 6.0, "orders": 3.0}, description="of a history's events")
     order: dict[str, str] = Field(
         {"clicks": "clicks", "carts": "orders", "orders": "orders"},
-        description="target -> the recipe whose order stands for the hand-set one; other targets: the first recipe",
+        description="target -> the source whose order stands for the hand-set one; other targets: the first recipe",
     )
     history_limit: int = Field(60, ge=0, description="at most so many items of the history, the newest, are candidates")
     fill_to: int = Field(30, ge=1, description="popular items where a session has fewer candidates")
     popular_days: float = Field(7, gt=0, description="what is popular: events of the last days of the known log")
     chunk_sessions: int = Field(10_000, ge=1)
+
+    @field_validator("recipes", mode="before")
+    @classmethod
+    def _changes(cls, given):
+        if not isinstance(given, dict) or not all(isinstance(r, dict) and "lines" not in r for r in given.values()):
+            return given
+        packaged = packaged_recipes()
+        unknown = next((name for name in given if name not in packaged), None)
+        if unknown is not None:
+            raise ValueError(f"{unknown!r} has no lines and is no packaged recipe; {nearest(unknown, packaged)}")
+        return {n: {**r.model_dump(), **given[n]} if n in given else r for n, r in packaged.items()}
 
     @model_validator(mode="after")
     def _recipes_fit(self):
@@ -99,9 +119,16 @@ class CandidatesConfig(Section):
             seen.append(name)
         if not any(r.output for r in self.recipes.values()):
             raise ValueError("recipes: none of them is an output")
+        for name in (*self.recipes, *self.nearest):
+            if name in (HISTORY, FUSION, EVERYTHING):
+                raise ValueError(f"no recipe and no other source may be called {name!r}, which has a meaning of its own")
+        for name in self.nearest:
+            if name in self.recipes:
+                raise ValueError(f"nearest: a recipe is called {name!r} too")
+        sources = self.sources[1:]  # the history names too little to stand for all
         for name in self.order.values():
-            if name not in self.outputs:
-                raise ValueError(f"order: {name!r} is no recipe with output; {nearest(name, self.outputs)}")
+            if name not in sources:
+                raise ValueError(f"order: {name!r} is no recipe with output and no other source; {nearest(name, sources)}")
         return self
 
     @property
@@ -109,9 +136,14 @@ class CandidatesConfig(Section):
         return [name for name, recipe in self.recipes.items() if recipe.output]
 
     @property
-    def sources(self) -> list[str]:
+    def named_by(self) -> list[str]:
         """Who names candidates, in the order of the columns."""
-        return ["history", *self.outputs]
+        return [HISTORY, *self.outputs, *self.nearest]
+
+    @property
+    def sources(self) -> list[str]:
+        """The sources of the candidates that stay: who named them, and the fusion if it chose them."""
+        return self.named_by + ([FUSION] if self.fusion else [])
 
     @property
     def matrices(self) -> list[str]:

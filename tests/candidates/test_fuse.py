@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
+from otto_gpu.candidates.fuse import Candidates, fuse, places, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.recipes import CandidatesConfig
 from tests.candidates.oracle import keys
@@ -118,6 +118,34 @@ def test_tables_and_rows_keep_everything():
     np.testing.assert_array_equal(part.aid, candidates.aid[mask])
     np.testing.assert_array_equal(part.ranks, candidates.ranks[mask])
     assert len(candidates.rows(4, 4)) == 0
+
+
+def test_some_candidates_and_one_more_source():
+    world = synthetic_world()
+    candidates = world.candidates(world.some_sessions(30))
+    mask = np.random.default_rng(2).random(len(candidates)) < 0.3
+    mask[candidates.pointer[4] : candidates.pointer[5]] = False  # a session may be left with none
+    some = candidates.where(mask)
+    np.testing.assert_array_equal(some.session, candidates.session[mask])
+    np.testing.assert_array_equal(some.sessions, candidates.sessions)
+    for name in ("aid", "scores", "ranks"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(candidates, name)[mask])
+    scores, ranks = np.arange(len(some), dtype=np.float32), np.arange(len(some), dtype=np.int16)
+    more = some.with_source("z", scores, ranks)
+    assert more.sources == (*some.sources, "z") and (more.scores.dtype, more.ranks.dtype) == (np.float32, np.int16)
+    np.testing.assert_array_equal(more.scores, np.hstack([some.scores, scores[:, None]]))
+    np.testing.assert_array_equal(more.ranks, np.hstack([some.ranks, ranks[:, None]]))
+
+
+@given(st.lists(st.lists(st.integers(0, 3), max_size=8), max_size=5))
+def test_places(scores):
+    pointer = np.cumsum([0, *map(len, scores)])
+    found = places(pointer, np.array([s for mine in scores for s in mine], np.float32))
+    expected = []
+    for mine in scores:
+        order = sorted(range(len(mine)), key=lambda i: -mine[i])
+        expected += [order.index(i) for i in range(len(mine))]
+    assert found.tolist() == expected
 
 
 @settings(max_examples=100)

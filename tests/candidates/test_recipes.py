@@ -61,8 +61,32 @@ def test_some_recipe_must_be_an_output_and_the_order_one_of_them():
         CandidatesConfig(recipes={"quick": quick}, order={})
     with pytest.raises(ValidationError, match="did you mean 'clicks'"):
         CandidatesConfig(order={"clicks": "click"})
-    with pytest.raises(ValidationError, match="is no recipe with output"):
-        CandidatesConfig(order={"clicks": "quick_clicks"})
+    for name in ("quick_clicks", "history", "fusion"):
+        with pytest.raises(ValidationError, match="is no recipe with output"):
+            CandidatesConfig(order={"clicks": name})
+
+
+def test_sources_from_vectors_and_fusion_come_behind_the_recipes():
+    config = CandidatesConfig(nearest={"near": {"vectors": "word2vec"}, "asked": {"vectors": "encoder"}})
+    assert config.sources == config.named_by == ["history", "clicks", "orders", "wide", "near", "asked"]
+    config = CandidatesConfig(nearest={"near": {"vectors": "word2vec"}}, fusion={"keep": 50}, order={"clicks": "fusion"})
+    assert config.named_by == ["history", "clicks", "orders", "wide", "near"] and config.sources == [*config.named_by, "fusion"]
+    assert [config.order_of(t) for t in ("clicks", "carts")] == ["fusion", "clicks"]
+    assert CandidatesConfig(nearest={"near": {"vectors": "word2vec"}}, order={"clicks": "near"}).order_of("clicks") == "near"
+    assert CandidatesConfig().fusion is None
+
+
+@pytest.mark.parametrize("name", ["history", "fusion", "all"])
+def test_names_with_a_meaning_of_their_own_are_refused(name):
+    with pytest.raises(ValidationError, match=f"may be called '{name}'"):
+        CandidatesConfig(nearest={name: {"vectors": "word2vec"}})
+    with pytest.raises(ValidationError, match=f"may be called '{name}'"):
+        CandidatesConfig(recipes={name: {"lines": [{"keys": "all"}]}}, order={})
+
+
+def test_a_source_from_vectors_is_not_called_like_a_recipe():
+    with pytest.raises(ValidationError, match="a recipe is called 'quick_clicks' too"):
+        CandidatesConfig(nearest={"quick_clicks": {"vectors": "word2vec"}})
 
 
 def test_recipes_are_read_once_and_cannot_be_changed():
