@@ -12,7 +12,7 @@ from otto_gpu.candidates import keys, lookup
 from otto_gpu.candidates.lookup import Histories, encode_lines
 from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Recipe
 from otto_gpu.device import cuda_kernel
-from otto_gpu.features import interaction, popularity, rank, session, weightings
+from otto_gpu.features import embedding, encoder, interaction, popularity, rank, session, weightings
 from otto_gpu.hashing import table_size
 from tests.worlds import log_of, stack_of
 
@@ -135,12 +135,26 @@ def results(each) -> dict[str, np.ndarray]:
 
     known = popularity.Popularity.of(log, log, item_events, type_weight)
     last_ts, windows = log.ts[log.starts[1:] - 1], np.array(list(popularity.WINDOWS.values()))
-    popular = np.zeros((len(candidates), 11), np.float32)
+    popular = np.zeros((len(candidates), 14), np.float32)
     each(popularity.session_popularity, ("totals",))(
         n, WORKERS, rows, candidates, last_ts, known.times, known.pointer, known.type_times, known.type_pointer, windows,
         np.empty((WORKERS, 3, 3), np.int64), popular,
     )  # fmt: skip
     out["popularity"] = popular
+
+    # entries of halves: products, and so what is close, are exact in any order
+    vectors = random.choice(np.float32([-0.5, 0.5]), (N_ITEMS, 4))
+    vectors[::7] = 0
+    near = np.zeros((len(candidates), embedding.WIDTH), np.float32)
+    each(embedding.session_embeddings, ("cosines",))(
+        n, WORKERS, rows, candidates, pointer, aid, weights, newest, last_ts, vectors,
+        np.empty((WORKERS, int(np.diff(pointer).max())), np.float32), near,
+    )  # fmt: skip
+    out["embedding"] = near
+
+    queries, encoded = random.choice(np.float32([-0.5, 0.5]), (3, 4)), np.zeros((len(candidates), 2), np.float32)
+    each(encoder.session_encoder)(n, WORKERS, rows, candidates, np.arange(n) % 4 - 1, queries, vectors, encoded)
+    out["encoder"] = encoded
 
     own = np.zeros((len(candidates), 12), np.float32)
     each(session.session_history_of_candidates)(

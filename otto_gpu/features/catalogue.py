@@ -28,6 +28,8 @@ class Spec:
     rules: tuple[str, ...]
     sources: tuple[str, ...]
     types: tuple[str, ...]
+    vectors: tuple[str, ...] = ()  # the names of the items' vectors
+    encoder: bool = False  # whether sessions have vectors of the session encoder
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Family:
 
 FAMILIES: dict[str, Family] = {}
 RANK = "rank"  # comes last and is made from the other families' columns
+EMBEDDING, ENCODER = "embedding", "encoder"  # need vectors
+KNOWN = ("matrix", EMBEDDING, ENCODER, "popularity", "session", "recall", RANK)
 
 
 def register(name: str, columns: Callable[[Spec], list[Column]], compute: Callable[..., None]) -> None:
@@ -58,10 +62,9 @@ class FeaturesConfig(Section):
 
     @model_validator(mode="after")
     def _sense(self):
-        known = ("matrix", "popularity", "session", "recall", RANK)
         for name in self.families:
-            if name not in known:
-                raise ValueError(f"unknown family {name!r}; {nearest(name, known)}")
+            if name not in KNOWN:
+                raise ValueError(f"unknown family {name!r}; {nearest(name, KNOWN)}")
         if self.families == (RANK,):
             raise ValueError("the family 'rank' needs another one to rank")
         if min(self.negatives.values(), default=1) <= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.events.log import EventLog
-from otto_gpu.features import interaction, popularity, session  # noqa: F401
+from otto_gpu.features import embedding, interaction, popularity, session  # noqa: F401
 from otto_gpu.features.catalogue import FAMILIES, Catalogue, FeaturesConfig, Spec
+from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.popularity import Popularity
 from otto_gpu.features.rank import add_ranks
 from otto_gpu.features.weightings import HistoryItems
@@ -21,16 +22,23 @@ from otto_gpu.features.weightings import HistoryItems
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What is known at the time of a period, whatever the session: made once, used for every chunk."""
+    """What is known at the time of a period, whatever the session: made once, used for every chunk.
+
+    vectors: {name: float32 [n_items, dim]}, rows of length 1 or 0; encoder: None where no session encoder was trained.
+    """
 
     stack: MatrixStack
     popularity: Popularity
     histories: Histories
     item_events: np.ndarray
     type_weight: np.ndarray
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    encoder: Encoder | None = None
 
     @classmethod
-    def of(cls, known: EventLog, history: EventLog, stack: MatrixStack, config: CandidatesConfig) -> Knowledge:
+    def of(
+        cls, known: EventLog, history: EventLog, stack: MatrixStack, config: CandidatesConfig, vectors=None, encoder=None
+    ) -> Knowledge:
         type_weight = np.array([config.type_weights.get(t, 1.0) for t in known.types], np.float32)
         item_events = np.bincount(known.aid, minlength=known.n_items)
         return cls(
@@ -39,6 +47,8 @@ class Knowledge:
             Histories.of(history, config),
             item_events,
             type_weight,
+            vectors or {},
+            encoder,
         )
 
 
@@ -59,7 +69,8 @@ class FeatureMaker:
 
     def __init__(self, config: FeaturesConfig, knowledge: Knowledge, sources, types):
         rules = config.rules if config.rules is not None else knowledge.stack.names
-        self.catalogue = Catalogue(config.families, Spec(tuple(rules), tuple(sources), tuple(types)))
+        spec = Spec(tuple(rules), tuple(sources), tuple(types), tuple(knowledge.vectors), knowledge.encoder is not None)
+        self.catalogue = Catalogue(config.families, spec)
         self.knowledge = knowledge
         self._rules = np.array([knowledge.stack.index(r) for r in rules], np.int64)
 

@@ -1,4 +1,5 @@
-"""Family `popularity`: how much all sessions want the candidate: weighted event counts, and its share of the last hours."""
+"""Family `popularity`: how much all sessions want the candidate: weighted event counts, its share of the last hours, and for
+how long it has been there."""
 
 from __future__ import annotations
 
@@ -9,10 +10,11 @@ from numba import njit, prange
 
 from otto_gpu.events.log import EventLog
 from otto_gpu.features.catalogue import Column, Spec, register
-from otto_gpu.features.weightings import WEIGHTINGS, weigh
+from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS, weigh
 
 WINDOWS = {"3h": 10_800_000, "day": 86_400_000, "week": 604_800_000}  # milliseconds
 HOUR_MS = 3_600_000
+NEVER = -1.0  # minutes since an item's first or newest event, where all of its events are to come
 SPANS = {"all": "all that is known", "period": "the histories of the period"}
 
 
@@ -80,7 +82,14 @@ def columns(spec: Spec) -> list[Column]:
         Column("popularity_hour_per_day", "popularity", "float32", "events in the last hour over those in the last day", True),
         Column("popularity_day_per_week", "popularity", "float32", "events in the last day over those in the last week", True),
     ]  # fmt: skip
-    return weighted + recent + rises
+    ages = [
+        Column("popularity_any_1h", "popularity", "float32", "the item's share of all events in the last hour", True),
+        Column("popularity_age_minutes", "popularity", "float32", "minutes since the item's first event, -1: none yet", True),
+        Column(
+            "popularity_quiet_minutes", "popularity", "float32", "minutes since the item's newest event, -1: none yet", True
+        ),
+    ]
+    return weighted + recent + rises + ages
 
 
 def compute(chunk, out: np.ndarray) -> None:
@@ -110,12 +119,15 @@ def _until(times, low, high, ts):
 def session_popularity(s, rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out):
     """The body for one session (CPU and CUDA). totals: int64 [types, windows], scratch."""
     now, n_types = last_ts[s], len(type_pointer) - 1
+    last_hour = 0
     for t in range(n_types):
         end = _until(type_times, type_pointer[t], type_pointer[t + 1], now)
+        last_hour += end - _until(type_times, type_pointer[t], end, now - HOUR_MS)
         for w in range(len(windows)):
             totals[t, w] = end - _until(type_times, type_pointer[t], end, now - windows[w])
     for r in range(rows[s], rows[s + 1]):
         hour, day, week = 0, 0, 0
+        age, quiet = NEVER, NEVER
         for t in range(n_types):
             first = pointer[candidates[r] * n_types + t]
             end = _until(times, first, pointer[candidates[r] * n_types + t + 1], now)
@@ -127,8 +139,16 @@ def session_popularity(s, rows, candidates, last_ts, times, pointer, type_times,
                 elif w == 2:
                     week += count
             hour += end - _until(times, first, end, now - HOUR_MS)
-        out[r, n_types * len(windows)] = hour / max(day, 1)
-        out[r, n_types * len(windows) + 1] = day / max(week, 1)
+            if end > first:
+                age = max(age, (now - times[first]) / MINUTE_MS)
+                newest = (now - times[end - 1]) / MINUTE_MS
+                quiet = newest if quiet == NEVER else min(quiet, newest)
+        rest = n_types * len(windows)
+        out[r, rest] = hour / max(day, 1)
+        out[r, rest + 1] = day / max(week, 1)
+        out[r, rest + 2] = hour / max(last_hour, 1)
+        out[r, rest + 3] = age
+        out[r, rest + 4] = quiet
 
 
 @njit(parallel=True, cache=True)

@@ -17,10 +17,14 @@ from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
 from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.cooccurrence.matrix import MatrixStack
+from otto_gpu.embeddings.vectors import load_queries, load_vectors, queries_path
+from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.events.split import Period
 from otto_gpu.events.stage import load_period
-from otto_gpu.features.catalogue import FeaturesConfig
+from otto_gpu.features.catalogue import EMBEDDING, ENCODER, FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.sampling import negative_share, sampled_rows
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
@@ -29,13 +33,27 @@ SPLIT = "validation"  # its labels train the rankers
 
 
 def feature_maker(
-    run_dir: Path, split: str, config: FeaturesConfig, candidates: CandidatesConfig, targets: TargetsConfig, rules
-) -> FeatureMaker:
+    run_dir: Path, split: str, config: FeaturesConfig, candidates: CandidatesConfig, targets: TargetsConfig, rules,
+    embeddings=(),
+) -> FeatureMaker:  # fmt: skip
+    """embeddings: the names of the vectors that the family `embedding` is made of."""
     period = load_period(run_dir, split)
     rules = config.rules if config.rules is not None else tuple(rules)
     stack = MatrixStack.load(run_dir / "matrices" / split, rules)
-    knowledge = Knowledge.of(period.known, period.history, stack, candidates)
+    names = embeddings if EMBEDDING in config.families else ()
+    vectors = {name: load_vectors(run_dir, split, name) for name in names}
+    encoder = _encoder(run_dir, split, period) if ENCODER in config.families else None
+    knowledge = Knowledge.of(period.known, period.history, stack, candidates, vectors, encoder)
     return FeatureMaker(config, knowledge, candidates.sources, targets.types)
+
+
+def _encoder(run_dir: Path, split: str, period: Period) -> Encoder:
+    items, queries = load_vectors(run_dir, split, ENCODER), load_queries(run_dir, split, ENCODER)
+    if queries is None:
+        raise UserError(
+            f"{queries_path(run_dir, split, ENCODER)}: the encoder's session vectors are missing; run its stage again"
+        )
+    return Encoder.of(queries, items, period.sessions, period.history.n_sessions)
 
 
 def blocks(candidates: Candidates, rows: int) -> Iterator[tuple[int, int]]:
@@ -50,11 +68,12 @@ def blocks(candidates: Candidates, rows: int) -> Iterator[tuple[int, int]]:
 
 def run(
     folder: Path, run_dir: Path, config: FeaturesConfig, candidates_config: CandidatesConfig, targets: TargetsConfig, rules,
-    reporter: Reporter,
+    reporter: Reporter, embeddings=(),
 ) -> dict:  # fmt: skip
+    """embeddings: as feature_maker's."""
     place = folder / "features" / SPLIT
     place.mkdir(parents=True, exist_ok=True)
-    maker = feature_maker(run_dir, SPLIT, config, candidates_config, targets, rules)
+    maker = feature_maker(run_dir, SPLIT, config, candidates_config, targets, rules, embeddings)
     (folder / "features/catalogue.json").write_text(json.dumps([asdict(c) for c in maker.catalogue.columns], indent=0))
     files = parts(run_dir, SPLIT)
     shares = _shares(files, targets, config)

@@ -1,6 +1,6 @@
 """Some sessions of a world with their candidates, made by the package and as frames for the oracle."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -8,9 +8,22 @@ import pandas as pd
 
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.features.catalogue import FeaturesConfig
-from otto_gpu.features.compute import FeatureMaker
+from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.encoder import Encoder
 from tests.features import oracle
 from tests.worlds import World
+
+# few dimensions: then many cosines of random vectors are high
+DIMENSIONS = {"word2vec": 3, "factorization_1": 4, "factorization_1_5": 5, "factorization_bought_1_9": 2, "seq2seq": 7}
+
+
+def random_vectors(n: int, dim: int, seed: int) -> np.ndarray:
+    """Rows of length 1, some of zeros."""
+    random = np.random.default_rng([seed, dim])
+    rows = random.standard_normal((n, dim))
+    rows /= np.sqrt((rows**2).sum(axis=1, keepdims=True))
+    rows[random.random(n) < 0.05] = 0
+    return rows.astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +31,17 @@ class Case:
     world: World
     candidates: Candidates
 
+    @cached_property
+    def knowledge(self) -> Knowledge:
+        """The world's, with vectors that nobody learnt."""
+        known, sessions = self.world.known, self.world.sessions
+        vectors = {name: random_vectors(known.n_items, dim, i) for i, (name, dim) in enumerate(DIMENSIONS.items())}
+        queries, items = random_vectors(len(sessions), 6, 98), random_vectors(known.n_items, 6, 99)
+        encoder = Encoder.of(queries, items, sessions, self.world.history.n_sessions)
+        return replace(self.world.knowledge, vectors=vectors, encoder=encoder)
+
     def maker(self, **config) -> FeatureMaker:
-        return FeatureMaker(FeaturesConfig(**config), self.world.knowledge, self.candidates.sources, self.world.known.types)
+        return FeatureMaker(FeaturesConfig(**config), self.knowledge, self.candidates.sources, self.world.known.types)
 
     def made(self, *families: str) -> pd.DataFrame:
         """What the package makes."""
@@ -57,8 +79,8 @@ def case_of(world: World, sessions: int) -> Case:
     return Case(world, world.candidates(world.some_sessions(sessions)))
 
 
-def assert_same(found: pd.DataFrame, expected: pd.DataFrame) -> None:
-    """The same columns in the same order; values up to the order of float32 sums."""
+def assert_same(found: pd.DataFrame, expected: pd.DataFrame, atol: float = 1e-7) -> None:
+    """The same columns in the same order; values up to the order of float32 sums. atol: where a sum's terms cancel out."""
     assert list(found) == list(expected)
     for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], rtol=2e-4, atol=1e-7, err_msg=name)
+        np.testing.assert_allclose(found[name], expected[name], rtol=2e-4, atol=atol, err_msg=name)

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from functools import cache
+from math import log
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,55 @@ def matrix_features(candidates: pd.DataFrame, items: pd.DataFrame, matrices: dic
     return pd.DataFrame(result).reindex(candidates.index)
 
 
+def embedding_features(candidates: pd.DataFrame, history: pd.DataFrame, items: pd.DataFrame, vectors: dict) -> pd.DataFrame:
+    """Candidate by candidate, item by item; vectors: {name: rows}."""
+    weights = items.to_dict("index")
+    newest = {}  # {session: [(aid, minutes before the last event), newest first]}
+    for session, events in history.groupby("session"):
+        seen, last = {}, events["ts"].iloc[-1]
+        for aid, ts in zip(events["aid"][::-1].tolist(), events["ts"][::-1].tolist(), strict=True):
+            seen.setdefault(aid, (last - ts) / MINUTE)
+        newest[session] = list(seen.items())
+    lists = {name: rows.astype(float).tolist() for name, rows in vectors.items()}
+    made = []
+    for session, aid in candidates[["session", "aid"]].itertuples(index=False):
+        row, mine = {}, newest[session]
+        own = [weights[session, item] for item, _ in mine]
+        for name, vector in lists.items():
+            cosines = [sum(a * b for a, b in zip(vector[aid], vector[item], strict=True)) for item, _ in mine]
+            for weighting in WEIGHTINGS:
+                values = [c * w[weighting] for c, w in zip(cosines, own, strict=True)]
+                row[f"embed_{name}_{weighting}_mean"] = sum(values) / len(values)
+                row[f"embed_{name}_{weighting}_sum"] = sum(values)
+                row[f"embed_{name}_{weighting}_max"] = max(values)
+            for i in range(5):
+                row[f"embed_{name}_last_{i}"] = cosines[i] if i < len(cosines) else -1
+            close = [i for i, c in enumerate(cosines) if c >= 0.5]
+            n, above = len(cosines), {i: 2 * (cosines[i] - 0.5) for i in close}
+            row[f"embed_{name}_close_max"] = max((cosines[i] for i in close), default=0)
+            row[f"embed_{name}_close_mean"] = sum(cosines[i] for i in close) / len(close) if close else 0
+            row[f"embed_{name}_close_count"] = len(close)
+            row[f"embed_{name}_close_ramp_place"] = sum(above[i] * (1 - i / n) for i in close)
+            week = log(1 + 7 * 24 * 60)
+            row[f"embed_{name}_close_ramp_time"] = sum(above[i] * max(1 - log(1 + mine[i][1]) / week, 0) for i in close)
+            row[f"embed_{name}_close_last"] = cosines[close[0]] if close else 0
+            row[f"embed_{name}_close_type"] = own[close[0]]["type"] if close else 0
+        made.append(row)
+    return pd.DataFrame(made, index=candidates.index)
+
+
+def encoder_features(candidates: pd.DataFrame, queries: dict, items) -> pd.DataFrame:
+    """queries: {session: its vector}."""
+    pairs = candidates[["session", "aid"]].itertuples(index=False)
+    score = [
+        sum(float(a) * float(b) for a, b in zip(queries[s], items[x], strict=True)) if s in queries else 0 for s, x in pairs
+    ]
+    frame = pd.DataFrame({"encoder_score": score}, index=candidates.index)
+    highest = {s: max(mine) for s, mine in frame["encoder_score"].groupby(candidates["session"])}
+    frame["encoder_score_gap"] = [v - highest[s] for v, s in zip(score, candidates["session"], strict=True)]
+    return frame
+
+
 def popularity_features(candidates: pd.DataFrame, known: pd.DataFrame, history: pd.DataFrame, item_events: dict, types):
     """One column after the other; the recent shares by counting, candidate by candidate."""
     result = {}
@@ -74,6 +124,7 @@ def popularity_features(candidates: pd.DataFrame, known: pd.DataFrame, history: 
     def count(group, key, length, now):
         return sum(now - length < ts <= now for ts in times[group].get(key, []))
 
+    in_all = cache(lambda length, now: sum(count("type", kind, length, now) for kind in types))
     windows = {"3h": 3 * HOUR, "day": DAY, "week": 7 * DAY}
     recent, total = [], cache(lambda kind, length, now: max(count("type", kind, length, now), 1))
     for session, aid in candidates[["session", "aid"]].itertuples(index=False):
@@ -85,6 +136,10 @@ def popularity_features(candidates: pd.DataFrame, known: pd.DataFrame, history: 
         }
         row["popularity_hour_per_day"] = count("item", aid, HOUR, now) / max(count("item", aid, DAY, now), 1)
         row["popularity_day_per_week"] = count("item", aid, DAY, now) / max(count("item", aid, 7 * DAY, now), 1)
+        row["popularity_any_1h"] = count("item", aid, HOUR, now) / max(in_all(HOUR, now), 1)
+        so_far = [ts for ts in times["item"].get(aid, []) if ts <= now]
+        row["popularity_age_minutes"] = (now - min(so_far)) / MINUTE if so_far else -1
+        row["popularity_quiet_minutes"] = (now - max(so_far)) / MINUTE if so_far else -1
         recent.append(row)
     return pd.concat([pd.DataFrame(result), pd.DataFrame(recent, index=candidates.index)], axis=1)
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from otto_gpu.features.catalogue import RANK, Catalogue, FeaturesConfig, Spec
+from otto_gpu.features.catalogue import KNOWN, RANK, Catalogue, FeaturesConfig, Spec
+from otto_gpu.features.compute import FeatureMaker
 from otto_gpu.features.stage import blocks
 from tests.features.case import case_of
 from tests.worlds import synthetic_world, taobao_world
@@ -21,7 +22,8 @@ def case():
 
 @pytest.fixture(scope="module")
 def maker(case):
-    return case.maker()
+    """Of all families."""
+    return case.maker(families=KNOWN)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +33,11 @@ def features(case, maker):
 
 def test_every_column_is_declared(maker):
     columns = maker.catalogue.columns
-    assert len(columns) > 500 and len({c.name for c in columns}) == len(columns)
-    families = ["matrix", "popularity", "session", "recall", "rank"]
-    assert list(dict.fromkeys(c.family for c in columns)) == families
-    counts = {f: sum(c.family == f for c in columns) for f in families}
-    assert counts["matrix"] == 360 and counts["popularity"] == 47 and counts["session"] == 20 and counts["recall"] == 9
+    assert len(columns) >= 700 and len({c.name for c in columns}) == len(columns)
+    assert tuple(dict.fromkeys(c.family for c in columns)) == KNOWN
+    counts = {f: sum(c.family == f for c in columns) for f in KNOWN}
+    assert counts["matrix"] == 360 and counts["popularity"] == 50 and counts["session"] == 20 and counts["recall"] == 9
+    assert counts["embedding"] == 5 * 30 and counts["encoder"] == 2
     assert counts["rank"] == sum(c.ranked for c in columns) >= 150
     for c in columns:
         assert c.dtype in ("float32", "int16", "uint8") and len(c.meaning) > 10 and c.name == c.name.lower()
@@ -43,11 +45,11 @@ def test_every_column_is_declared(maker):
 
 def test_every_mean_is_ranked_and_has_its_rank(maker):
     names = maker.catalogue.names
-    means = [n for n in names if n.startswith("matrix_") and n.endswith("_mean")]
-    assert len(means) == 120
+    means = [c.name for c in maker.catalogue.columns if c.name.endswith("_mean") and "_close_" not in c.name]
+    assert len(means) == 6 * (20 + 5)
     ranks = names[maker.catalogue.part(RANK)]
     assert ranks == tuple(f"{c.name}_rank" for c in maker.catalogue.columns if c.ranked)
-    assert {f"{n}_rank" for n in means} <= set(ranks)
+    assert {f"{n}_rank" for n in means} | {"encoder_score_rank"} <= set(ranks)
 
 
 def test_every_column_says_something(maker, features):
@@ -62,7 +64,7 @@ def test_the_declared_types_hold_the_values(maker, features):
 
 
 def test_parts_are_the_families(maker):
-    for family in ("matrix", "popularity", "session", "recall", RANK):
+    for family in KNOWN:
         part = maker.catalogue.columns[maker.catalogue.part(family)]
         assert {c.family for c in part} == {family}
     assert maker.catalogue.part("none") == slice(0, 0)
@@ -90,7 +92,7 @@ def test_the_same_for_any_number_of_threads(case, maker, features):
 
 def test_the_same_for_any_chunks_on_a_real_log(real_log):
     case = case_of(taobao_world(real_log("taobao_visits")), 60)
-    maker = case.maker()
+    maker = case.maker(families=KNOWN)
     parts = [maker.make(case.candidates.rows(*r)) for r in blocks(case.candidates, 500)]
     np.testing.assert_array_equal(np.concatenate(parts), maker.make(case.candidates))
 
@@ -110,10 +112,21 @@ def test_names_come_from_rules_sources_and_types():
     assert len(catalogue.ranked) == 0
 
 
+def test_without_vectors_there_are_no_columns_of_them(case):
+    bare = FeatureMaker(FeaturesConfig(families=KNOWN), case.world.knowledge, case.candidates.sources, case.world.known.types)
+    names = Catalogue(("embedding", "encoder"), Spec((), (), (), ("mine",), True)).names
+    assert len(names) == 32 and all(n.startswith(("embed_mine_", "encoder_")) for n in names)
+    assert not any(n.startswith(("embed_", "encoder_")) for n in bare.catalogue.names)
+    small = case.maker(families=tuple(f for f in KNOWN if f not in ("embedding", "encoder")))
+    assert bare.catalogue.names == small.catalogue.names
+    np.testing.assert_array_equal(bare.make(case.candidates), small.make(case.candidates))
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"families": ("matrx",)}, "did you mean 'matrix'"),
+        ({"families": ("embeddings",)}, "did you mean 'embedding'"),
         ({"families": ("rank",)}, "needs another one"),
         ({"families": ()}, "at least 1 item"),
         ({"negatives": {"clicks": 0}}, "above 0"),

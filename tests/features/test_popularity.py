@@ -19,7 +19,7 @@ def check(case):
 
 def test_a_generated_log():
     found = check(case_of(synthetic_world(), 5))
-    assert len(found.columns) == 2 * 3 * 6 + 3 * 3 + 2
+    assert len(found.columns) == 2 * 3 * 6 + 3 * 3 + 2 + 3
 
 
 def test_clicks_only():
@@ -41,8 +41,20 @@ def test_windows_are_open_at_their_beginning_and_closed_at_their_end():
     world = World(log, mine, None)
     sessions = world.sessions
     candidates = world.candidates(sessions)
-    check(Case(world, candidates))
-    assert len(candidates) >= 4
+    found = check(Case(world, candidates))
+    assert len(candidates) >= 4 and (found["popularity_quiet_minutes"] == 0).any()
+
+
+def test_items_of_later_are_not_there_yet():
+    """Item 2 comes after the session's last event, item 1 before and after it."""
+    now = 30 * DAY
+    log = log_of([[(1, now - HOUR, 0), (2, now + 1, 2)], [(1, now + 2, 1), (2, now + 3, 0)], [(0, now - 1, 1), (0, now, 0)]], 3)
+    world = World(log, log.where(log.session == 2), None)
+    case = Case(world, world.candidates(world.sessions))
+    found = check(case).set_index(case.candidates.aid)
+    assert found["popularity_age_minutes"].to_dict() == {0: np.float32(1 / 60_000), 1: 60, 2: -1}
+    assert found["popularity_quiet_minutes"].to_dict() == {0: 0, 1: 60, 2: -1}
+    assert found["popularity_any_1h"].to_dict() == {0: 1, 1: 0, 2: 0}
 
 
 def test_search():
