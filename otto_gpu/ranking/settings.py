@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -23,9 +24,34 @@ class Group(Section):
     min_child_weight: float = Field(5.0, ge=0)
     reg_lambda: float = Field(10.0, ge=0)
     rounds: int = Field(400, ge=1)
-    early_stopping: int = Field(30, ge=1, description="rounds without a better AUC on the held-out fold")
+    early_stopping: int = Field(30, ge=1, description="rounds without a better figure on the held-out fold")
     seed: int = Field(0, ge=0)
     params: dict[str, str | float | int | bool] = Field({}, description="further parameters, handed to the ranker as they are")
+
+    @property
+    def by_session(self) -> bool:
+        """Whether the objective compares the rows of a session with each other only."""
+        return self.objective.startswith("rank:")
+
+    @property
+    def metric(self) -> str:
+        """The figure on the held-out fold that says how many rounds are best."""
+        return "ndcg@20" if self.by_session else "auc"
+
+
+Parameter = Literal["depth", "bins", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"]
+
+
+class Search(Section):
+    """Better settings for every target and group, tried out-of-fold (Optuna, TPE); the group's own are the first trial."""
+
+    seconds: float = Field(600.0, gt=0, description="per target and group; a trial that has begun is finished")
+    trials: int | None = Field(None, ge=1, description="stop after so many, if the seconds are not over before")
+    parameters: tuple[Parameter, ...] = Field(
+        ("depth", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"), min_length=1
+    )
+    startup: int = Field(8, ge=1, description="trials at random before the sampler draws conclusions")
+    seed: int = Field(42, ge=0)
 
 
 class RankingConfig(Section):
@@ -33,8 +59,15 @@ class RankingConfig(Section):
     folds: int = Field(4, ge=2, le=20)
     seed: int = Field(42, ge=0)
     groups: dict[str, Group] = Field({"binary": Group()}, min_length=1)
-    min_positives: int = Field(30, ge=2, description="a target with fewer positives keeps the hand-set order")
-    batch_rows: int = Field(100_000, ge=1, description="rows handed to the ranker at a time")
+    min_positives: int = Field(30, ge=2, description="a target with fewer positives has no rankers: the hand-set order stays")
+    transfer: bool = Field(
+        False, description="such a target gets rankers that are trained on the rows of all targets, with the target as a column"
+    )
+    batch_rows: int = Field(100_000, ge=1, description="rows handed to the ranker at a time, at least one session's")
+    cascade: dict[str, tuple[str, ...]] = Field(
+        {}, description="target -> earlier targets, whose out-of-fold scores are columns of its rows"
+    )
+    search: Search | None = None
 
     @field_validator("groups")
     @classmethod
@@ -46,7 +79,21 @@ class RankingConfig(Section):
                 raise ValueError(f"group name {name!r} must be letters, digits and _")
         return groups
 
+    @field_validator("cascade")
+    @classmethod
+    def _no_circles(cls, cascade):
+        try:
+            TopologicalSorter(cascade).prepare()
+        except CycleError as error:
+            raise ValueError(f"targets wait for each other: {' -> '.join(reversed(error.args[1]))}") from None
+        return cascade
+
 
 class BlendConfig(Section):
     steps: int = Field(4, ge=1, le=20, description="the grid: every group's weight is a multiple of 1/steps, together 1")
+    caution: float = Field(
+        0.25,
+        ge=0,
+        description="weights away from equal ones cost caution x sqrt(hits) x distance, in hits (0: the most hits win)",
+    )
     damping: float = Field(10.0, gt=0, description="a group's place p (from 0) in a session counts 1/(p + damping)")

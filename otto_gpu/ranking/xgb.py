@@ -15,38 +15,56 @@ try:
 except ImportError as error:
     raise MissingExtra("the ranker", "xgboost", "cpu") from error
 
-Batches = Callable[[], Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]]
+Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 
 
 class _BatchIter(xgboost.DataIter):
-    """Hands (features [m, n], label [m], session [m]) to XGBoost batch by batch."""
+    """Hands (features [m, n], label [m], session [m] and, where rows do not count the same, weight [m]) to XGBoost."""
 
     def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool):
         self._batches, self._names, self._by_session = batches, list(names), by_session
-        self._iterator = None
+        self._iterator, self._queries = None, 0
         super().__init__()
 
     def reset(self) -> None:
-        self._iterator = self._batches()
+        self._iterator, self._queries = self._batches(), 0
 
     def next(self, input_data) -> bool:
         batch = next(self._iterator, None)
         if batch is None:
             return False
-        features, label, session = batch
-        more = {"qid": session} if self._by_session else {}
+        features, label, session, *weight = batch
+        more = {"weight": weight[0]} if weight else {}
+        if self._by_session:
+            # queries are numbered as they come: a session that comes again, with another target's rows, is another query
+            begins = np.diff(session, prepend=session[0] - 1) != 0
+            more = {"qid": self._queries + np.cumsum(begins)}
+            self._queries = more["qid"][-1]
+            if weight:  # of a query
+                more["weight"] = weight[0][begins]
         input_data(data=features, label=label, feature_names=self._names, **more)
         return True
 
 
-def train(group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], device: str, threads: int, seed: int):
-    """(model, log): log has per round what XGBoost reports ({"train": {...}, "eval": {"auc": [...]}}) and best_round.
+def alike(group: Group) -> tuple:
+    """Groups of one kind are trained on the same prepared rows."""
+    return group.bins, group.by_session
+
+
+def prepare(group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], threads: int) -> tuple:
+    """The rows of both sides, rounded to the group's bins: a byte a value, made once for all groups that are alike.
 
     training, held_out: functions that give the batches, sessions ascending; rows of a session never span two batches.
     """
-    by_session = group.objective.startswith("rank:")
-    data = xgboost.QuantileDMatrix(_BatchIter(training, names, by_session), max_bin=group.bins)
-    evaluation = xgboost.QuantileDMatrix(_BatchIter(held_out, names, by_session), max_bin=group.bins, ref=data)
+    data, evaluation = (_BatchIter(batches, names, group.by_session) for batches in (training, held_out))
+    data = xgboost.QuantileDMatrix(data, max_bin=group.bins, nthread=threads)
+    return data, xgboost.QuantileDMatrix(evaluation, max_bin=group.bins, ref=data, nthread=threads)
+
+
+def train(group: Group, prepared: tuple, device: str, threads: int, seed: int):
+    """(model, log): log has per round what XGBoost reports ({"train": {...}, "eval": {"auc": [...]}}), best_round, and
+    best_score: group.metric on the held-out fold in that round."""
+    data, evaluation = prepared
     log: dict = {}
     params = {
         "objective": group.objective,
@@ -62,7 +80,7 @@ def train(group: Group, training: Batches, held_out: Batches, names: tuple[str, 
         "max_bin": group.bins,
         "seed": seed + group.seed,
         # the last metric of the last set decides about early stopping
-        "eval_metric": ["ndcg@20", "auc"] if by_session else ["logloss", "auc"],
+        "eval_metric": ["auc" if group.by_session else "logloss", group.metric],
         **group.params,
     }
     model = xgboost.train(
@@ -70,7 +88,7 @@ def train(group: Group, training: Batches, held_out: Batches, names: tuple[str, 
         early_stopping_rounds=group.early_stopping,
     )  # fmt: skip
     best = model.best_iteration
-    log["best_round"] = best
+    log["best_round"], log["best_score"] = best, model.best_score
     # what came after the best round is not used: models are cut to it when they are kept
     return model[: best + 1], dict(log)
 

@@ -16,7 +16,9 @@ from otto_gpu.pipeline import run_pipeline
 from otto_gpu.ranking import xgb
 from otto_gpu.ranking.blend import best_lists
 from otto_gpu.ranking.folds import fold_of
-from otto_gpu.ranking.stage import hand_set_score, load_models, load_ranker, ranked_lists
+from otto_gpu.ranking.models import Models, load_ranker
+from otto_gpu.ranking.predict import hand_set_score
+from otto_gpu.ranking.stage import ranked_lists
 from tests.runs import GROUP, small
 from tests.worlds import synthetic_world
 
@@ -38,29 +40,22 @@ def by_rank(candidates, source):
     return [mine + [-1] * (20 - len(mine)) for mine in lists]
 
 
-class Watched:
-    """What the rankers were handed: [(objective, sessions of training, sessions held out, features)]."""
-
-    def __init__(self):
-        self.trained = []
-
-    def train(self, group, training, held_out, *rest):
-        sessions = [np.concatenate([s for _, _, s in give()]) for give in (training, held_out)]
-        assert all(np.all(np.diff(s) >= 0) for s in sessions)
-        self.trained.append((group.objective, *map(set, sessions)))
-        return self.real(group, training, held_out, *rest)
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """(config, run directory, what was trained)"""
+    """(config, run directory, what was trained: [(objective, sessions of training, sessions held out)])"""
     run_dir = tmp_path_factory.mktemp("ranking") / "run"
-    watched = Watched()
-    watched.real = xgb.train
+    trained, prepare = [], xgb.prepare
+
+    def watched(group, training, held_out, *rest):
+        sessions = [np.concatenate([s for _, _, s in give()]) for give in (training, held_out)]
+        assert all(np.all(np.diff(s) >= 0) for s in sessions)
+        trained.append((group.objective, *map(set, sessions)))
+        return prepare(group, training, held_out, *rest)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(xgb, "train", watched.train)
+        patch.setattr(xgb, "prepare", watched)
         run_pipeline(SETTINGS, run_dir=run_dir)
-    return load_config(SETTINGS), run_dir, watched.trained
+    return load_config(SETTINGS), run_dir, trained
 
 
 def features_of(config, run_dir, split):
@@ -77,13 +72,15 @@ def scores_of(run_dir, split, target) -> list[pd.DataFrame]:
 def test_there_is_a_model_per_target_group_and_fold_with_log_and_importance(finished):
     config, run_dir, _ = finished
     catalogue = [column["name"] for column in json.loads((run_dir / "features/catalogue.json").read_text())]
-    assert json.loads((run_dir / "models/features.json").read_text()) == catalogue
+    assert json.loads((run_dir / "models/features.json").read_text()) == {
+        target: {"folder": target, "columns": catalogue} for target in TARGETS
+    }
     for target in TARGETS:
         for group in config.ranking.groups:
             for fold in range(3):
                 path = run_dir / "models" / target / group / f"fold-{fold}"
                 log = json.loads(path.with_suffix(".json").read_text())
-                assert log.keys() == {"train", "eval", "best_round", "importance"}
+                assert log.keys() == {"train", "eval", "best_round", "best_score", "importance"}
                 assert len(log["eval"]["auc"]) > log["best_round"] >= 0
                 assert set(log["importance"]) <= set(catalogue)
                 model = xgb.load(path.with_suffix(".ubj"), "cpu", 1)
@@ -110,7 +107,7 @@ def test_the_model_of_a_fold_never_saw_the_fold(finished):
 def test_scores_are_out_of_fold_for_validation_and_the_mean_for_test(finished, split):
     config, run_dir, _ = finished
     for target in TARGETS:
-        models = load_models(run_dir, config.ranking, target, choose_device("cpu"), 1)
+        models = Models.load(run_dir, config.ranking, config.targets, choose_device("cpu"), 1).ensembles[target].groups
         given = scores_of(run_dir, split, target)
         assert len(given) > 2
         for (candidates, features), table in zip(features_of(config, run_dir, split), given, strict=True):

@@ -1,0 +1,80 @@
+"""The stage `rankers`: models per target, group and fold; earlier targets of the cascade first, then those that have too few
+positives and get the models of all targets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from otto_gpu.device import Device
+from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.features.stage import SPLIT
+from otto_gpu.progress import Reporter
+from otto_gpu.ranking.folds import fold_of
+from otto_gpu.ranking.models import POOL, TARGET, Models, cascade_column, load_ranker, training_order, voice
+from otto_gpu.ranking.samples import More, Pooled, Samples
+from otto_gpu.ranking.settings import RankingConfig
+from otto_gpu.ranking.trainer import Trainer
+
+
+def train(
+    folder: Path, run_dir: Path, config: RankingConfig, targets: TargetsConfig, device: Device, threads: int, reporter: Reporter
+) -> dict:
+    """models/{target}/{group}/fold-{k}.ubj with fold-{k}.json (log, importance), search.json where there is a search, and
+    models/features.json: {target with models: {"folder": below models/, "columns": [those that they take]}}."""
+    order = training_order(targets.names, config.cascade)
+    ranker = load_ranker(config.ranker)
+    files = sorted((run_dir / "features" / SPLIT).glob("part-*.parquet"))
+    catalogue = tuple(c["name"] for c in json.loads((run_dir / "features/catalogue.json").read_text()))
+    finished = Models(ranker, {}, {t: targets.code(t) for t in targets.names})
+    poor, each = [], len(config.groups) * config.folds
+
+    def rows_of(target: str, more: More | None = None) -> Samples:
+        return Samples(files, target, catalogue, config.batch_rows, more)
+
+    def fit(samples: Samples | Pooled, place: str, names: tuple[str, ...], advance: Callable[[int], None], what: str) -> None:
+        trainer = Trainer(folder / "models" / place, samples, names, ranker, config, device, threads)
+        for name, group in trainer.groups(reporter).items():
+            scores = trainer.train(name, group, advance)
+            told = f"eval-{group.metric} {np.mean(scores):.4f} (mean of {len(scores)} folds)" if scores else "no model"
+            reporter.say(f"  {what}, {name}: {samples.rows:,} rows, {samples.positives:,} positives, {told}")
+
+    with reporter.work("rankers", "models", len(order) * each) as work:
+        for target in order:
+            samples = rows_of(target)
+            if samples.positives < config.min_positives:
+                reporter.say(
+                    f"  {target}: {samples.positives} positives, too few to train on: "
+                    + ("learns from all targets" if config.transfer else "the hand-set order stays")
+                )
+                poor.append(target)
+                work.advance(each if not config.transfer or len(poor) > 1 else 0)  # together they have the models of one
+                continue
+            earlier = [e for e in config.cascade.get(target, ()) if e in finished.ensembles]
+            if earlier:
+                samples = rows_of(target, _voices(finished, earlier, config))
+            names = (*catalogue, *map(cascade_column, earlier))
+            fit(samples, target, names, work.advance, target)
+            finished.add(target, folder, config, target, names, device, threads)
+        if poor and config.transfer:
+            pooled = Pooled({targets.code(t): rows_of(t) for t in order})
+            if pooled.positives >= config.min_positives:
+                fit(pooled, POOL, (*catalogue, TARGET), work.advance, "all targets")
+                for target in poor:
+                    finished.add(target, folder, config, POOL, (*catalogue, TARGET), device, threads)
+    (folder / "models").mkdir(exist_ok=True)
+    finished.save(folder)
+    return {"models": len(list((folder / "models").rglob("*.ubj")))}
+
+
+def _voices(models: Models, earlier: list[str], config: RankingConfig) -> More:
+    """(features, session) -> float32 [m, earlier]: the out-of-fold scores of the earlier targets."""
+
+    def voices(features: np.ndarray, session: np.ndarray) -> np.ndarray:
+        scores = models.scores(features, fold_of(session, config.folds, config.seed))
+        return np.column_stack([voice(scores[e]) for e in earlier])
+
+    return voices

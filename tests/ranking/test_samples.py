@@ -1,0 +1,91 @@
+"""The rows that rankers are trained on."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from otto_gpu.ranking import samples
+from otto_gpu.ranking.samples import Samples
+
+NAMES = ("a", "b")
+
+
+@pytest.fixture(params=["kept in memory", "read every time"])
+def files(tmp_path, request, monkeypatch):
+    """Three parts; column a is the row's number; every fifth row was not sampled for carts."""
+    if request.param == "read every time":
+        monkeypatch.setattr(samples, "KEEP_IN_MEMORY", 0)
+    rng = np.random.default_rng(3)
+    session = np.repeat(np.arange(30, dtype=np.int32) * 3, rng.integers(1, 12, 30))
+    row = np.arange(len(session))
+    table = pa.table(
+        {
+            "session": session,
+            "a": row.astype(np.float32),
+            "b": rng.integers(0, 9, len(row)).astype(np.int16),
+            "label_carts": (row % 7 == 0).astype(np.int8),
+            "sampled_carts": (row % 5 > 0).astype(np.int8),
+        }
+    )
+    borders = np.searchsorted(session, [0, 27, 60, 90])
+    paths = []
+    for i in range(3):
+        paths.append(tmp_path / f"part-{i}.parquet")
+        pq.write_table(table.slice(borders[i], borders[i + 1] - borders[i]), paths[-1])
+    return paths, table.to_pandas()
+
+
+def all_rows(session):
+    return np.ones(len(session), bool)
+
+
+def test_the_sampled_rows_come_in_their_order(files):
+    paths, frame = files
+    mine = frame[frame["sampled_carts"] == 1]
+    rows = Samples(paths, "carts", NAMES)
+    assert (rows.rows, rows.positives) == (len(mine), frame["label_carts"].sum())
+    for _ in range(2):
+        features, label, session = (np.concatenate(c) for c in zip(*rows.batches(all_rows), strict=True))
+        assert (features.dtype, label.dtype) == (np.float32, np.float32)
+        np.testing.assert_array_equal(features, mine[["a", "b"]])
+        np.testing.assert_array_equal(label, mine["label_carts"])
+        np.testing.assert_array_equal(session, mine["session"])
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 20, 1000])
+def test_batches_are_small_and_keep_sessions_whole(files, batch_rows):
+    paths, frame = files
+    frame = frame[(frame["sampled_carts"] == 1) & (frame["session"] % 2 == 0)]
+    batches = list(Samples(paths, "carts", NAMES, batch_rows).batches(lambda session: session % 2 == 0))
+    np.testing.assert_array_equal(np.concatenate([f for f, _, _ in batches]), frame[["a", "b"]])
+    sessions = [set(s.tolist()) for _, _, s in batches]
+    assert sum(map(len, sessions)) == len(set.union(*sessions)) == frame["session"].nunique()
+    assert all(len(s) <= batch_rows or len(set(s.tolist())) == 1 for _, _, s in batches)
+    assert {1: len(set.union(*sessions)), 1000: 3}.get(batch_rows, len(batches)) == len(batches)
+
+
+def test_further_columns_stand_behind_and_are_asked_for_once(files):
+    paths, _ = files
+    asked = []
+
+    def more(features, session):
+        asked.append(len(session))
+        return np.column_stack([features[:, 0] * 2, session]).astype(np.float32)
+
+    rows = Samples(paths, "carts", NAMES, more=more)
+    for _ in range(2):
+        for features, _, session in rows.batches(lambda session: session > 30):
+            np.testing.assert_array_equal(features[:, 2], features[:, 0] * 2)
+            np.testing.assert_array_equal(features[:, 3], session)
+    assert len(asked) == 3 and sum(asked) == rows.rows
+
+
+def test_both_labels(files):
+    paths, frame = files
+    rows = Samples(paths, "carts", NAMES)
+    assert rows.both_labels(all_rows)
+    mine = frame[frame["sampled_carts"] == 1].groupby("session")["label_carts"].agg(["min", "max"])
+    for session, (low, high) in mine.iterrows():
+        assert rows.both_labels(lambda s: s == session) == (low != high)
+    assert not rows.both_labels(lambda s: s < 0)
