@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.cooccurrence.settings import MatricesConfig
+from otto_gpu.embeddings.settings import ENCODER, EmbeddingsConfig
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES
 from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
@@ -34,6 +35,7 @@ class Config(Section):
     split: SplitConfig = SplitConfig()
     targets: TargetsConfig = TargetsConfig()
     matrices: MatricesConfig = MatricesConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
     candidates: CandidatesConfig = CandidatesConfig()
     features: FeaturesConfig = FeaturesConfig()
     ranking: RankingConfig = RankingConfig()
@@ -48,9 +50,22 @@ class Config(Section):
         for name in self.features.rules or ():
             if name not in rules:
                 raise ValueError(f"features.rules: there is no matrix rule {name!r}; {nearest(name, rules)}")
+        vectors = self.embeddings.known
+        wanted = {f"candidates.nearest.{name}": [source.vectors] for name, source in self.candidates.nearest.items()}
+        wanted["features.families"] = [ENCODER] if ENCODER in self.features.families else []
+        for where, names in wanted.items():
+            for name in names:
+                if name not in vectors:
+                    raise ValueError(f"{where}: the section embeddings has no vectors {name!r}; {nearest(name, vectors)}")
+        if "embedding" in self.features.families and not self.embeddings.names:
+            raise ValueError("features.families: 'embedding' needs vectors, but the section embeddings has none")
         known = {*self.targets.types, *TYPES}
         used = dict.fromkeys(self.candidates.bought, "candidates.bought")
         used |= dict.fromkeys((self.events.types or {}).values(), "events.types")
+        for name, pairs in self.embeddings.factorization.items():
+            used |= dict.fromkeys(pairs.types or (), f"embeddings.factorization.{name}")
+        if self.embeddings.seq2seq:
+            used |= dict.fromkeys(self.embeddings.seq2seq.types or (), "embeddings.seq2seq")
         for name, rule in rules.items():
             named = (*(rule.left or ()), *(rule.right or ()), *(rule.weight.type_y or ()))
             used |= dict.fromkeys(named, f"matrices.rules.{name}")
@@ -58,6 +73,13 @@ class Config(Section):
             if name not in known:
                 raise ValueError(f"{where}: unknown type {name!r}; {nearest(name, known)}")
         return self
+
+    @property
+    def vectors(self) -> set[str]:
+        """The vectors that features or candidates use: no others are trained."""
+        used = {source.vectors for source in self.candidates.nearest.values()}
+        used |= set(self.embeddings.names) if "embedding" in self.features.families else set()
+        return used | ({ENCODER} & set(self.features.families))
 
 
 def load_config(source: str | Path | dict | None = None, changes: Iterable[str] = (), **more: Any) -> Config:

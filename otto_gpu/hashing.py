@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-FOLDS, NEGATIVES = 1, 2  # the first key of every draw, so that draws of one seed are independent
+# the first key of every draw, so that draws of one seed are independent
+FOLDS, NEGATIVES, HELD_OUT = 1, 2, 100
 
 
 @njit(cache=True)

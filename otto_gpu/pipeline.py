@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -19,6 +20,7 @@ import yaml
 from otto_gpu import __version__
 from otto_gpu.config import Config, known_configs, load_config
 from otto_gpu.device import Device, choose_device
+from otto_gpu.embeddings.settings import EmbeddingsConfig
 from otto_gpu.errors import UserError
 from otto_gpu.progress import Reporter
 from otto_gpu.run import Run, Stage, data_identity, write_atomically
@@ -27,6 +29,10 @@ from otto_gpu.schema import nearest
 STAGES = {
     "events": "read the log, split it into periods, cut the sessions, write labels and official files",
     "matrices": "the co-occurrence matrices of every rule, for the validation and the test period",
+    "word2vec": "item vectors from neighbours in the sessions (only if used, as those below)",
+    "factorization": "item vectors from pairs of items, near, farther apart and bought",
+    "seq2seq": "item vectors from the last items and the time against the next item",
+    "encoder": "a network that reads histories: vectors of items and of sessions",
     "candidates": "key items ask the matrices as the recipes say; coverage",
     "features": "the feature columns of the sampled training rows",
     "rankers": "a gradient-boosted ranker per target, group and fold",
@@ -104,6 +110,7 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
 def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[Stage]:
     """The stages with what each depends on. What a stage needs is imported when it runs: a run with nothing to do is quick."""
     c, there = config, run.directory
+    vectors = c.embeddings.only(c.vectors)
     threads = c.threads or len(os.sched_getaffinity(0))
 
     def dump(section, *leave_out):
@@ -119,15 +126,23 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
 
         return stage.run(folder, there, c.matrices, device, run.reporter)
 
+    def embedding(name):
+        def run_it(folder):
+            from otto_gpu.embeddings import stage
+
+            return getattr(stage, f"run_{name}")(folder, there, vectors, c.targets, device, threads, run.reporter)
+
+        return run_it
+
     def candidates(folder):
         from otto_gpu.candidates import stage
 
-        return stage.run(folder, there, c.candidates, c.targets, run.reporter)
+        return stage.run(folder, there, c.candidates, c.targets, device, run.reporter)
 
     def features(folder):
         from otto_gpu.features import stage
 
-        return stage.run(folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter)
+        return stage.run(folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter, c.embeddings.names)
 
     def rankers(folder):
         from otto_gpu.ranking import stage
@@ -139,7 +154,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         from otto_gpu.ranking import stage
 
         def make(split):
-            return feature_maker(there, split, c.features, c.candidates, c.targets, c.matrices.rules)
+            return feature_maker(there, split, c.features, c.candidates, c.targets, c.matrices.rules, c.embeddings.names)
 
         return stage.predict(
             folder, there, c.ranking, c.candidates, c.features.chunk_rows, c.targets, make, device, threads, run.reporter
@@ -149,12 +164,13 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         from otto_gpu.events.stage import load_ids
         from otto_gpu.ranking import stage
 
-        return stage.blend(folder, there, c.blend, c.targets, len(load_ids(there, "items")), run.reporter)
+        return stage.blend(folder, there, c.blend, c.ranking, c.targets, len(load_ids(there, "items")), run.reporter)
 
     def submission(folder):
         from otto_gpu import submission
+        from otto_gpu.embeddings.stage import figures
 
-        return submission.run(folder, there, c.targets, c.blend, dict(run.manifests), run.reporter)
+        return submission.run(folder, there, c.targets, c.blend, figures(there, vectors), dict(run.manifests), run.reporter)
 
     # name: (outputs, settings that it depends on, what it does)
     everything = {
@@ -164,6 +180,10 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
             events,
         ),
         "matrices": (("matrices",), lambda: [dump(c.matrices), device.kind], matrices),
+        **{
+            name: (made, partial(_embedding_settings, vectors, made, device, threads), embedding(name))
+            for name, made in vectors.outputs().items()
+        },
         "candidates": (("candidates",), lambda: dump(c.candidates), candidates),
         "features": (("features",), lambda: dump(c.features), features),
         "rankers": (("models",), lambda: [dump(c.ranking), device.kind, threads], rankers),
@@ -172,6 +192,13 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         "submission": (("submission.csv", "metrics.json"), lambda: dump(c.targets), submission),
     }
     return [Stage(name, made, uses, _on_threads(threads, does)) for name, (made, uses, does) in everything.items()]
+
+
+def _embedding_settings(vectors: EmbeddingsConfig, made: tuple[str, ...], device: Device, threads: int) -> list:
+    """What a stage of embeddings depends on: the settings of the vectors that it makes."""
+    own = {n: s.model_dump(mode="json") for n, s in vectors.parts().items() if f"embeddings/{n}.json" in made}
+    # the order in which threads add up decides about the last bits
+    return [own, vectors.held_out, vectors.seed, device.kind, threads] if own else []
 
 
 def _on_threads(threads: int, run: Callable[[Path], dict]) -> Callable[[Path], dict]:

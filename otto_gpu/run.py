@@ -25,7 +25,9 @@ from otto_gpu import __version__
 from otto_gpu.errors import UserError
 from otto_gpu.progress import Reporter
 
-PACKAGES = ("numpy", "pandas", "pyarrow", "numba", "xgboost", "xgboost-cpu", "cudf-cu12", "cudf-cu13")
+PACKAGES = (
+    "numpy", "pandas", "pyarrow", "numba", "xgboost", "xgboost-cpu", "faiss-cpu", "torch", "gensim", "cudf-cu12", "cudf-cu13",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,10 @@ from otto_gpu.run import versions
 
 
 def run(
-    folder: Path, run_dir: Path, targets: TargetsConfig, config: BlendConfig, stages: dict[str, dict], reporter: Reporter
-) -> dict:
+    folder: Path, run_dir: Path, targets: TargetsConfig, config: BlendConfig, embeddings: dict[str, dict],
+    stages: dict[str, dict], reporter: Reporter,
+) -> dict:  # fmt: skip
+    """submission.csv and metrics.json. embeddings: figures of the vectors by name; stages: manifests by name."""
     blend = json.loads((run_dir / "blend.json").read_text())
     coverage = json.loads((run_dir / "candidates/coverage.json").read_text())
     weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
@@ -35,6 +37,7 @@ def run(
             write_submission(folder / "submission.csv", own, targets.names, lists, load_ids(run_dir, "items"))
         metrics[split] = _figures(run_dir, split, targets, config, sessions, lists) | {"coverage": coverage[split]}
     metrics["blend"] = blend
+    metrics["embeddings"] = embeddings
     metrics["events"] = json.loads((run_dir / "events/summary.json").read_text())
     metrics["stages"] = {n: {"seconds": m["seconds"], "peak_memory_mb": m["peak_memory_mb"]} for n, m in stages.items()}
     metrics["versions"] = versions()

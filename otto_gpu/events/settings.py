@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from otto_gpu.schema import Section
 
+SPLITS = ("validation", "test")  # the periods that are predicted
+
 
 class ColumnNames(Section):
     """How the user's log calls its columns."""

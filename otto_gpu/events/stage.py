@@ -15,13 +15,12 @@ from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
+from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, split_log
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
-
-SPLITS = ("validation", "test")
 
 
 def run(
