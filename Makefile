@@ -7,7 +7,7 @@ DEVICE ?= cpu
 # the constraints are those of the CPU build; RAPIDS pins its own pandas and numba
 PIP := $(PY) -m pip --disable-pip-version-check install -q $(if $(filter cpu,$(DEVICE)),-c constraints.txt)
 
-.PHONY: run test install lint format bench clean
+.PHONY: run test install lint format bench peers clean
 
 run: install
 	$(PY) -m otto_gpu.pipeline
@@ -28,8 +28,12 @@ format: $(VENV)/.dev
 bench: install $(VENV)/.bench
 	$(PY) -m benchmarks.run_all
 
+# the libraries that benchmarks/quality.py compares with; their pins do not fit ours, so they live apart. Wheels only:
+# building implicit takes a compiler and a while
+peers: .venv-peers/.installed
+
 clean:
-	rm -rf $(VENV) build *.egg-info runs
+	rm -rf $(VENV) .venv-peers build *.egg-info runs
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "otto_gpu needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
@@ -38,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	$(PIP) -e '.[$(DEVICE),test]'
+	$(PIP) -e '.[$(DEVICE),embeddings,search,test]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
@@ -47,4 +51,9 @@ $(VENV)/.dev: $(VENV)/.installed
 
 $(VENV)/.bench: $(VENV)/.installed
 	$(PIP) -e '.[$(DEVICE),bench]'
+	@touch $@
+
+.venv-peers/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check install -q --only-binary :all: -r $<
 	@touch $@
