@@ -184,7 +184,15 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
             name: (made, partial(_embedding_settings, vectors, made, device, threads), embedding(name))
             for name, made in vectors.outputs().items()
         },
-        "candidates": (("candidates",), lambda: dump(c.candidates), candidates),
+        "candidates": (
+            ("candidates",),
+            lambda: [
+                dump(c.candidates),
+                c.targets.weights if c.candidates.fusion else None,
+                device.kind if c.candidates.fusion or c.candidates.nearest else None,
+            ],
+            candidates,
+        ),
         "features": (("features",), lambda: dump(c.features), features),
         "rankers": (("models",), lambda: [dump(c.ranking), device.kind, threads], rankers),
         "predictions": (("predictions",), lambda: None, predictions),

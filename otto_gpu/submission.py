@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from rich.table import Table
 
+from otto_gpu.candidates.fusion import FUSION
 from otto_gpu.evaluate import count_hits, paired_interval, score
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.official import write_submission
@@ -70,7 +71,8 @@ def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
         quality.add_column(column, justify="left" if column in ("period", "figure") else "right", no_wrap=True)
     for split in SPLITS:
         figures = metrics[split]
-        everything = figures["coverage"]["all"]
+        # with learned fusion what stays of all that was named is the rankers' ceiling
+        everything = figures["coverage"].get(FUSION) or figures["coverage"]["all"]
         period, size = f"{split}, {figures['sessions']:,} sessions", everything["candidates"]["mean"]
         if figures["labels"] is None:
             quality.add_row(period, f"no ground truth; {size:.0f} candidates a session", *("" for _ in targets.names), "")
