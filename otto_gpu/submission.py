@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from rich.table import Table
 
-from otto_gpu.candidates.fusion import FUSION
+from otto_gpu.candidates.settings import FUSION
 from otto_gpu.evaluate import count_hits, paired_interval, score
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.official import write_submission

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from otto_gpu.candidates import keys, lookup
+from otto_gpu.candidates import fusion, keys, lookup
 from otto_gpu.candidates.lookup import Histories, encode_lines
 from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Recipe
 from otto_gpu.device import cuda_kernel
@@ -141,6 +141,11 @@ def results(each) -> dict[str, np.ndarray]:
         np.empty((WORKERS, 3, 3), np.int64), popular,
     )  # fmt: skip
     out["popularity"] = popular
+
+    wanted = np.zeros((len(candidates), 4), np.float32)
+    until = np.array([HOUR, DAY])
+    each(fusion.session_wanted_until)(n, WORKERS, rows, candidates, last_ts, known.pointer, known.times, until, wanted)
+    out["wanted"] = wanted
 
     # entries of halves: products, and so what is close, are exact in any order
     vectors = random.choice(np.float32([-0.5, 0.5]), (N_ITEMS, 4))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import yaml
 
 from otto_gpu.events.log import TYPES
@@ -15,6 +16,21 @@ from otto_gpu.events.synthetic import synthetic_log
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = {"rounds": 4, "depth": 3, "early_stopping": 2}
+TINY = {"dim": 8, "epochs": 1}
+# every stage of vectors in use, and the fusion that is trained on what they name: sections for small and of_file
+EMBEDDED = {
+    "embeddings": {
+        "word2vec": TINY,
+        "factorization": {"factorization_1": TINY, "factorization_1_5": None, "factorization_bought_1_9": None},
+        "seq2seq": TINY,
+        "encoder": TINY,
+    },
+    "candidates": {
+        "nearest": {"encoder": {"vectors": "encoder", "size": 10}},
+        "fusion": {"keep": 40, "rounds": 5, "folds": 2, "min_sessions": 20},
+    },
+    "features": {"families": ["session", "recall", "embedding", "encoder"]},
+}
 
 
 def small(sessions: int = 500, **sections) -> dict:
@@ -39,6 +55,12 @@ def small(sessions: int = 500, **sections) -> dict:
 def of_file(**sections) -> dict:
     """The same for a log on disk."""
     return small(**{"events": {}, **sections}) | {"events": sections.get("events", {})}
+
+
+def needs_embeddings() -> None:
+    """Skips the test where the packages behind EMBEDDED are not installed."""
+    for package, extra in (("torch", "embeddings"), ("gensim", "embeddings"), ("faiss", "cpu")):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install 'otto_gpu[{extra}]'")
 
 
 def write_config(path: Path, settings: dict) -> Path:

@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from otto_gpu.candidates.recipes import packaged_recipes
 from otto_gpu.config import DEMO, FOLDER, Config, known_configs, load_config
 from otto_gpu.cooccurrence.rule import RULES
 from otto_gpu.errors import UserError
@@ -122,6 +123,13 @@ def test_a_wrong_value_is_refused_with_file_and_path(written, text, path):
         ("candidates: {bought: [cartz]}", "candidates.bought", "carts"),
         ("matrices: {rules: {time_decay: {left: [order]}}}", "matrices.rules.time_decay", "orders"),
         ("matrices: {rules: {time_decay: {weight: {type_y: {clics: 1}}}}}", "matrices.rules.time_decay", "clicks"),
+        (
+            "embeddings: {factorization: {factorization_1: {types: [order]}}}",
+            "embeddings.factorization.factorization_1",
+            "orders",
+        ),
+        ("embeddings: {factorization: {mine: {types: [carts, click]}}}", "embeddings.factorization.mine", "clicks"),
+        ("embeddings: {seq2seq: {types: [cart]}}", "embeddings.seq2seq", "carts"),
     ],
 )
 def test_a_misspelled_type_is_refused(written, text, where, meant):
@@ -266,3 +274,76 @@ def test_a_recipe_that_asks_an_unknown_matrix_is_refused():
         }
     )
     assert "there is no matrix rule 'time_deca'; did you mean 'time_decay'?" in line
+
+
+def test_a_recipe_without_lines_changes_those_fields_of_the_packaged_one_and_no_others():
+    recipes = load_config({"candidates": {"recipes": {"clicks": {"size": 70, "history": "left_out"}}}}).candidates.recipes
+    packaged = packaged_recipes()
+    assert list(recipes) == list(packaged)
+    assert recipes["clicks"] == packaged["clicks"].model_copy(update={"size": 70, "history": "left_out"})
+    assert recipes["clicks"] != packaged["clicks"] == Config().candidates.recipes["clicks"]
+    assert {n: r for n, r in recipes.items() if n != "clicks"} == {n: r for n, r in packaged.items() if n != "clicks"}
+    line = complaint({"candidates": {"recipes": {"click": {"size": 70}}}})
+    assert "'click' has no lines and is no packaged recipe; did you mean 'clicks'?" in line
+
+
+# -------------------------------------------------------------------------------------------------------- vectors
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "{features: {families: [session, encoder]}, embeddings: {encoder: null}}",
+            "features.families: the section embeddings has no vectors 'encoder'",
+        ),
+        (
+            "{features: {families: [embedding]}, embeddings: {word2vec: null, factorization: null, seq2seq: null}}",
+            "features.families: 'embedding' needs vectors, but the section embeddings has none",
+        ),
+        (
+            "candidates: {nearest: {near: {vectors: word2vek}}}",
+            "candidates.nearest.near: the section embeddings has no vectors 'word2vek'; did you mean 'word2vec'?",
+        ),
+        (
+            "{candidates: {nearest: {near: {vectors: encoder}}}, embeddings: {encoder: null}}",
+            "candidates.nearest.near: the section embeddings has no vectors 'encoder'",
+        ),
+        (
+            "{candidates: {nearest: {a: {vectors: seq2seq}}}, embeddings: {seq2seq: null, factorization: {seq2seq_own: {}}}}",
+            "no vectors 'seq2seq'; did you mean 'seq2seq_own'?",
+        ),
+    ],
+)
+def test_vectors_that_are_not_there_are_refused_where_they_are_used(written, text, told):
+    assert told in complaint(written(text))
+
+
+FACTORIZATIONS = {"factorization_1", "factorization_1_5", "factorization_bought_1_9"}
+
+
+@pytest.mark.parametrize(
+    ("sections", "trained"),
+    [
+        ({"features": {"families": ["session"]}}, set()),
+        ({"features": {"families": ["encoder"]}}, {"encoder"}),
+        ({"features": {"families": ["embedding"]}}, {"word2vec", "seq2seq", *FACTORIZATIONS}),
+        (
+            {
+                "features": {"families": ["embedding"]},
+                "embeddings": {"word2vec": None, "factorization": {"factorization_1_5": None, "mine": {"steps": [2, 3]}}},
+            },
+            {"seq2seq", "factorization_1", "factorization_bought_1_9", "mine"},
+        ),
+        (
+            {"features": {"families": ["session"]}, "candidates": {"nearest": {"near": {"vectors": "seq2seq"}}}},
+            {"seq2seq"},
+        ),
+        (
+            {"features": {"families": ["encoder"]}, "candidates": {"nearest": {"a": {"vectors": "word2vec"}}}},
+            {"encoder", "word2vec"},
+        ),
+    ],
+)
+def test_the_vectors_that_something_uses_are_trained_and_no_others(sections, trained):
+    config = load_config(sections)
+    assert config.vectors == trained
+    assert set(config.embeddings.only(config.vectors).known) == trained

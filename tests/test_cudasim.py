@@ -47,7 +47,7 @@ def test_every_body_is_there(on_the_cpu):
     sources = "\n".join(p.read_text() for p in (ROOT / "otto_gpu").rglob("*.py"))
     bodies = re.findall(r"def (\w+)\([^)]*\):(?:  # fmt: skip)?\n    \"\"\"The body for one session \(CPU and CUDA\)", sources)
     launched = (ROOT / "tests/cuda_bodies.py").read_text()
-    assert len(bodies) == 9 and all(f".{name}" in launched for name in bodies)
+    assert len(bodies) == 10 and all(f".{name}" in launched for name in bodies)
     for name, values in on_the_cpu.items():
         assert len(np.unique(values)) > 1 or name.endswith("table"), f"{name} says nothing"
 

@@ -17,7 +17,7 @@ from otto_gpu.events.labels import Labels
 from otto_gpu.events.stage import SPLITS, load_ids
 from otto_gpu.features.stage import feature_maker
 from otto_gpu.pipeline import run_pipeline
-from tests.runs import GROUP, frame, of_file, write_parquet
+from tests.runs import EMBEDDED, GROUP, frame, needs_embeddings, of_file, write_parquet
 
 TYPES = np.array(["clicks", "carts", "orders"])
 HOUR = 3_600_000
@@ -76,9 +76,9 @@ class World:
     def features(self, name: str) -> list[np.ndarray]:
         """Of all candidates, part by part."""
         c = self.config
-        maker = feature_maker(self.run_dir, name, c.features, c.candidates, c.targets, c.matrices.rules)
+        maker = feature_maker(self.run_dir, name, c.features, c.candidates, c.targets, c.matrices.rules, c.embeddings.names)
         loaded = [load_part(path, c.candidates.sources, ())[0] for path in parts(self.run_dir, name)]
-        assert sum(map(len, loaded)) > 1000 and len(maker.catalogue) > 500
+        assert sum(map(len, loaded)) > 1000 and len(maker.catalogue) > 100
         return [maker.make(candidates) for candidates in loaded]
 
 
@@ -227,3 +227,76 @@ def test_an_item_of_the_validation_labels_is_known_to_the_test_period_only(tmp_p
     assert recommended(tmp_path / "a") == {"validation": False, "test": True}
     weights = World(tmp_path / "a", config).tables("matrices/test")["matrices/test/time_decay.parquet"]
     assert (weights[AID_Y] == PLANTED).any() and weights[WEIGHT].min() > 0
+
+
+# ------------------------------------------------------------------------------------------------------------- vectors
+def dealt_out_anew(log: pd.DataFrame, world: World, name: str, until: int | None = None, seed: int = 5) -> pd.DataFrame:
+    """The log with the items and types of all that follows the cuts of a period permuted among these events.
+
+    The items of the log stay, and with them the dense ids that vectors begin from; so do all times and lengths. until: the
+    period's sessions were cut out of what lies before.
+    """
+    log = log.sort_values([SESSION, TS], kind="stable", ignore_index=True)
+    history = world.history(name)
+    # what the period counts: events of items that were known before it
+    counted = log[SESSION].isin(history[SESSION]) & log[AID].isin(world.train(name)[AID])
+    if until is not None:
+        counted &= log[TS] < until
+    counted = log[counted]
+    cut = history.groupby(SESSION).size().reindex(counted[SESSION]).to_numpy()
+    place = counted.groupby(SESSION).cumcount().to_numpy()
+    seen, after = counted[place < cut], counted.index[place >= cut]
+    np.testing.assert_array_equal(seen[AID], history.sort_values([SESSION, TS], kind="stable")[AID])
+    changed = log.copy()
+    order = np.random.default_rng(seed).permutation(after)
+    for column in (AID, TYPE):
+        changed.loc[after, column] = log[column].to_numpy()[order]
+    assert (changed.loc[after, AID] != log.loc[after, AID]).sum() > 100
+    return changed
+
+
+def files(run_dir: Path, pattern: str) -> dict[str, bytes]:
+    found = {str(p.relative_to(run_dir)): p.read_bytes() for p in run_dir.glob(pattern) if p.is_file()}
+    assert found, pattern
+    return found
+
+
+def with_vectors(tmp_path: Path, by: str, name: str, until: int | None, to_stage: str) -> tuple[World, World]:
+    """Runs up to a stage on a log and on the same with the events after a period's cuts dealt out anew."""
+    needs_embeddings()
+    log, config = frame(400), of_file(**EMBEDDED, threads=1, split=settings(by)["split"])
+    run_pipeline(config, data=write_parquet(tmp_path / "a.parquet", log), run_dir=tmp_path / "a", to_stage=to_stage)
+    a = World(tmp_path / "a", config)
+    changed = dealt_out_anew(log, a, name, until)
+    run_pipeline(config, data=write_parquet(tmp_path / "b.parquet", changed), run_dir=tmp_path / "b", to_stage=to_stage)
+    b = World(tmp_path / "b", config)
+    np.testing.assert_array_equal(a.items, b.items)
+    assert len(a.labels(name) & b.labels(name)) < 0.5 * len(a.labels(name))
+    return a, b
+
+
+VECTORS = {"word2vec", "factorization_1", "seq2seq", "encoder", "encoder.sessions"}
+
+
+@pytest.mark.parametrize("by", ["time", "session"])
+def test_what_follows_the_cuts_of_the_test_sessions_moves_no_vector(tmp_path, by):
+    a, b = with_vectors(tmp_path, by, "test", None, "features")
+    vectors = files(a.run_dir, "embeddings/**/*.npy")
+    assert vectors.keys() == {f"embeddings/{split}/{name}.npy" for split in SPLITS for name in VECTORS}
+    assert vectors == files(b.run_dir, "embeddings/**/*.npy")
+    for pattern in ("embeddings/*.json", "candidates/validation/part-*", "candidates/fusion/*", "features/validation/part-*"):
+        assert files(a.run_dir, pattern) == files(b.run_dir, pattern), pattern
+    same_tables(a.candidates("test"), b.candidates("test"))
+    for name in SPLITS:
+        for x, y in zip(a.features(name), b.features(name), strict=True):
+            np.testing.assert_array_equal(x, y)
+
+
+def test_what_follows_the_cuts_of_the_validation_sessions_moves_no_vector_of_the_validation_period(tmp_path):
+    a, b = with_vectors(tmp_path, "time", "validation", TEST_MS, "encoder")
+    vectors = files(a.run_dir, "embeddings/validation/*.npy")
+    assert vectors.keys() == {f"embeddings/validation/{name}.npy" for name in VECTORS}
+    assert vectors == files(b.run_dir, "embeddings/validation/*.npy")
+    # for the test period they are known: there the change shows in every vector's file, so it could have shown above
+    known, other = files(a.run_dir, "embeddings/test/*.npy"), files(b.run_dir, "embeddings/test/*.npy")
+    assert [name for name in known if known[name] == other[name]] == []

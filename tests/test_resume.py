@@ -10,25 +10,30 @@ from pathlib import Path
 import pytest
 
 from otto_gpu.pipeline import STAGES
-from tests.runs import GROUP, ROOT, command, metrics, pipeline, small, write_config
+from tests.runs import EMBEDDED, GROUP, ROOT, command, metrics, needs_embeddings, pipeline, small, write_config
 
 # more than one part per stage, so that a kill can fall between two of them
+CANDIDATES = EMBEDDED["candidates"] | {"chunk_sessions": 20}
 SETTINGS = small(
     400,
+    **EMBEDDED | {"candidates": CANDIDATES},
     threads=2,
-    candidates={"chunk_sessions": 20},
     ranking={"groups": {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}},
 )
-# what has to lie in a stage's partial folder before it is killed
+# what has to lie in a stage's partial folder before it is killed; a stage of two halves is killed in both
 BEGUN = {
-    "events": "events/**/*.parquet",
-    "matrices": "matrices/validation/*.parquet",
-    "candidates": "candidates/validation/part-*",
-    "features": "features/validation/part-*",
-    "rankers": "models/clicks/binary/*.ubj",
-    "predictions": "predictions/validation/clicks/part-*",
-    "blend": "",
-    "submission": "",
+    "events": ["events/**/*.parquet"],
+    "matrices": ["matrices/validation/*.parquet"],
+    "word2vec": ["embeddings/*/word2vec.npy"],
+    "factorization": ["embeddings/*/factorization_1.npy"],
+    "seq2seq": ["embeddings/*/seq2seq.npy"],
+    "encoder": ["embeddings/validation/encoder.npy"],
+    "candidates": ["named/validation/part-*", "candidates/validation/part-*"],
+    "features": ["features/validation/part-*"],
+    "rankers": ["models/clicks/binary/*.ubj"],
+    "predictions": ["predictions/validation/clicks/part-*"],
+    "blend": [""],
+    "submission": [""],
 }
 ATTEMPTS = 5
 
@@ -39,13 +44,13 @@ def artifacts(run_dir: Path, stages=tuple(STAGES)) -> dict[str, bytes]:
     return {name: (run_dir / name).read_bytes() for name in names if name != "metrics.json"}
 
 
-def killed_in(stage: str, config: Path, run_dir: Path) -> set[str] | None:
+def killed_in(stage: str, begun: str, config: Path, run_dir: Path) -> set[str] | None:
     """Runs until the stage has begun, kills; the finished parts that it left. None if the stage was done before the kill."""
     arguments = command("--config", config, "--run-dir", run_dir)
     process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     manifest = run_dir / "manifests" / f"{stage}.json"
     began = time.monotonic()
-    while not any(_begun(stage, run_dir)):
+    while not any((run_dir / ".partial").glob(f"{stage}-*/{begun}".rstrip("/"))):
         if process.poll() is not None:
             assert process.returncode == 0, process.stderr.read().decode()
             return None
@@ -60,14 +65,10 @@ def killed_in(stage: str, config: Path, run_dir: Path) -> set[str] | None:
     return {p.name for p in left if p.is_file() and not p.name.startswith(".")}
 
 
-def _begun(stage: str, run_dir: Path):
-    partial = run_dir / ".partial"
-    return partial.glob(f"{stage}-*/{BEGUN[stage]}" if BEGUN[stage] else f"{stage}-*")
-
-
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """(config file, run directory) of a run that was never killed."""
+    needs_embeddings()
     folder = tmp_path_factory.mktemp("straight")
     config = write_config(folder / "small.yaml", SETTINGS)
     finished = pipeline("--config", config, "--run-dir", folder / "run")
@@ -79,17 +80,17 @@ def test_a_run_that_was_killed_in_every_stage_ends_with_the_same_bytes(straight,
     config, expected = straight
     run_dir = tmp_path / "run"
     left = {}
-    for stage in STAGES:
+    for stage, begun in [(name, pattern) for name in STAGES for pattern in BEGUN[name]]:
         for _ in range(ATTEMPTS):
-            left[stage] = killed_in(stage, config, run_dir)
-            if left[stage] is not None:
+            left[stage, begun] = killed_in(stage, begun, config, run_dir)
+            if left[stage, begun] is not None:
                 break
             for later in list(STAGES)[list(STAGES).index(stage) :]:  # it was too quick for us: once more
                 (run_dir / "manifests" / f"{later}.json").unlink(missing_ok=True)
-    too_quick = [stage for stage, parts in left.items() if parts is None]
+    too_quick = [stage for (stage, _), parts in left.items() if parts is None]
     # parts that were finished before a kill were there to be taken up
-    for stage in ("matrices", "candidates", "rankers", "predictions"):
-        assert left[stage] is None or left[stage], stage
+    for (stage, _), parts in left.items():
+        assert parts is None or parts or stage in ("events", "features", "blend", "submission"), stage
 
     finished = pipeline("--config", config, "--run-dir", run_dir)
     assert finished.returncode == 0, finished.stderr
@@ -107,17 +108,15 @@ def test_a_run_that_was_killed_in_every_stage_ends_with_the_same_bytes(straight,
 def test_what_a_kill_left_of_other_settings_is_not_taken_up(straight, tmp_path):
     config, expected = straight
     run_dir = tmp_path / "run"
-    other = write_config(
-        tmp_path / "other.yaml", SETTINGS | {"candidates": {"chunk_sessions": 20, "fill_to": 5, "history_limit": 1}}
-    )
+    other = write_config(tmp_path / "other.yaml", SETTINGS | {"candidates": CANDIDATES | {"fill_to": 5, "history_limit": 1}})
     for _ in range(ATTEMPTS):
-        if killed_in("candidates", other, run_dir) is not None:
+        if killed_in("candidates", BEGUN["candidates"][0], other, run_dir) is not None:
             break
         (run_dir / "manifests/candidates.json").unlink()
     else:
         pytest.skip(f"no kill hit candidates in {ATTEMPTS} attempts")
     finished = pipeline("--config", config, "--run-dir", run_dir, "--to", "candidates")
     assert finished.returncode == 0, finished.stderr
-    stages = ("events", "matrices", "candidates")
+    stages = tuple(STAGES)[: list(STAGES).index("candidates") + 1]
     assert artifacts(run_dir, stages) == artifacts(expected, stages)
     assert list((run_dir / ".partial").iterdir()) == []

@@ -62,7 +62,7 @@ def test_the_submission_is_whole_and_in_the_users_own_ids(generated):
 def test_the_figures_have_their_shape(generated):
     _, run_dir = generated
     found = metrics(run_dir)
-    assert {"validation", "test", "blend", "events", "stages", "versions"} == found.keys()
+    assert {"validation", "test", "blend", "embeddings", "events", "stages", "versions"} == found.keys()
     for name in SPLITS:
         figures, period = found[name], load_period(run_dir, name)
         assert figures["recall@20"].keys() == figures["labels"].keys() == set(TARGETS)

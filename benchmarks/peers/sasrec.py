@@ -32,14 +32,14 @@ def fit(split: Split, n: int, n_factors: int, n_negatives: int, seed: int, budge
     training = dataset_of(split, np.flatnonzero(np.repeat(in_training, lengths)))
     model = SASRecModel(n_factors=n_factors, session_max_len=longest, loss=loss, n_negatives=n_negatives, epochs=epochs)
     model.fit(training)
-    items = np.isin(split.aid, training.item_id_map.external_ids)
-    asked = np.flatnonzero(items & np.isin(split.session, split.sessions))
+    items = model.data_preparator.get_known_item_ids()  # those within the sequences' length
+    asked = np.flatnonzero(np.isin(split.aid, items) & np.isin(split.session, split.sessions))
     facts = {
         "loss": loss,
         "epochs": epochs,
         "session_max_len": longest,
         "sessions": trained,
         "of_sessions": len(recent),
-        "items": training.item_id_map.size,
+        "items": len(items),
     }
     return (lambda: recommended(model, dataset_of(split, asked), split, np.unique(split.session[asked]), n)), facts

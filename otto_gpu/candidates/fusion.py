@@ -16,39 +16,22 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 from numba import njit, prange
-from pydantic import Field
 
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
+from otto_gpu.candidates.settings import FUSION, Fusion
 from otto_gpu.columns import recall_rank, recall_score
 from otto_gpu.errors import MissingExtra
 from otto_gpu.hashing import FOLDS, uniform
 from otto_gpu.run import write_atomically
-from otto_gpu.schema import Section
 
 if TYPE_CHECKING:
     from otto_gpu.device import Device
     from otto_gpu.events.log import EventLog
 
-FUSION = "fusion"  # the source that is made of the others
 UNNAMED = 1000  # the rank that stands for none: every source names fewer
 DAMPING = 60  # of reciprocal ranks (Cormack et al. 2009)
 WINDOWS = {"hour": 3_600_000, "day": 86_400_000}  # milliseconds
 MINUTE_MS = 60_000
-
-
-class Fusion(Section):
-    """Of all that the sources name, a session's best `keep` candidates stay."""
-
-    keep: int = Field(100, ge=1, le=1000, description="how many candidates of a session stay")
-    folds: int = Field(4, ge=2, le=20)
-    seed: int = Field(42, ge=0, description="of the folds, which are those of the rankers if seed and number are")
-    rounds: int = Field(60, ge=1)
-    depth: int = Field(4, ge=1, le=20)
-    learning_rate: float = Field(0.15, gt=0, le=1)
-    max_rows: int = Field(1_000_000, ge=1000, description="candidates to train on; of more, those of a share of the sessions")
-    min_sessions: int = Field(
-        100, ge=20, description="with fewer sessions to learn from, reciprocal ranks decide: fusion by a formula"
-    )
 
 
 class Inputs:

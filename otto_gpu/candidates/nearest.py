@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit, prange
-from pydantic import Field
 
 from otto_gpu.candidates.keys import ALL
+from otto_gpu.candidates.settings import Nearest
 from otto_gpu.errors import MissingExtra
-from otto_gpu.schema import Section
 
 if TYPE_CHECKING:
     from otto_gpu.candidates.lookup import Histories
@@ -25,17 +24,6 @@ LINKS, WIDTH_BUILT, WIDTH = 16, 40, 256  # of the graph: links of an item, items
 SPARE = 8  # more neighbours than are wanted, so that ties at the end of a list are seen
 GPU_MOST = 2048  # neighbours that faiss finds at once on a GPU
 ROUNDING = 1e-5  # by how much two ways to add up a product of rows of length 1 may differ, amply
-
-
-class Nearest(Section):
-    """One more source of candidates: the items nearest to the session in the space of some vectors; those of its history
-    are left out."""
-
-    vectors: str = Field(description="the name of the vectors")
-    size: int = Field(50, ge=1, le=1000, description="how many items it names")
-    last: int = Field(
-        10, ge=1, description="vectors without session vectors: the query is the mean of the newest n different items"
-    )
 
 
 class Index:

@@ -9,8 +9,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from otto_gpu.candidates.fusion import FUSION, Fusion
-from otto_gpu.candidates.nearest import Nearest
+from otto_gpu.candidates.settings import FUSION, Fusion, Nearest
 from otto_gpu.schema import Section, nearest
 
 HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
