@@ -32,7 +32,7 @@ def fit(split: Split, n: int, n_factors: int, n_negatives: int, seed: int, budge
     training = dataset_of(split, np.flatnonzero(np.repeat(in_training, lengths)))
     model = SASRecModel(n_factors=n_factors, session_max_len=longest, loss=loss, n_negatives=n_negatives, epochs=epochs)
     model.fit(training)
-    items = model.data_preparator.get_known_item_ids()  # those within the sequences' length
+    items = model.data_preparator.get_known_item_ids().astype(np.int32)  # those within the sequences' length
     asked = np.flatnonzero(np.isin(split.aid, items) & np.isin(split.session, split.sessions))
     facts = {
         "loss": loss,
