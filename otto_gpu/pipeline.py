@@ -130,7 +130,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         def run_it(folder):
             from otto_gpu.embeddings import stage
 
-            return getattr(stage, f"run_{name}")(folder, there, vectors, c.targets, device, threads, run.reporter)
+            return stage.run(name, folder, there, vectors, c.targets, device, threads, run.reporter)
 
         return run_it
 

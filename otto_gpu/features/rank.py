@@ -6,6 +6,8 @@ import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.bisect import first_after
+
 
 def add_ranks(rows: np.ndarray, features: np.ndarray, ranked: np.ndarray, first: int) -> None:
     """Writes the ranks of the columns `ranked` (int64) into the columns from `first` on of features, float32 [m, columns]."""
@@ -64,14 +66,7 @@ def session_ranks(s, rows, features, ranked, first, scratch):
             if value == 0:
                 features[r, first + c] = 1 + n - negative
                 continue
-            low, high = 0, n  # how many of the sorted values are at most this one
-            while low < high:
-                middle = (low + high) // 2
-                if scratch[middle] <= value:
-                    low = middle + 1
-                else:
-                    high = middle
-            features[r, first + c] = 1 + n - low + (zeros if value < 0 else 0)
+            features[r, first + c] = 1 + n - first_after(scratch, 0, n, value) + (zeros if value < 0 else 0)
 
 
 @njit(parallel=True, cache=True)
