@@ -23,6 +23,13 @@ from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import Section, explain, nearest
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"  # in a checkout; an installed package has none
+MEMORY_GB = 8.0  # what the defaults of CHUNKS are made for, on a log of 20 million events
+CHUNKS = {
+    "events": ("chunk_bytes",),
+    "candidates": ("chunk_sessions",),
+    "features": ("chunk_rows",),
+    "ranking": ("batch_rows", "kept_mb"),
+}
 DEMO = {"name": "demo", "events": {"format": "synthetic"}}
 
 
@@ -31,6 +38,12 @@ class Config(Section):
     data: Path | None = Field(None, description="file, folder or glob with the log; --data goes before it")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="null: all cores")
+    memory_limit: float = Field(
+        MEMORY_GB,
+        ge=0.5,
+        le=10_000,
+        description="GB; the sizes of all chunks are in proportion to it, unless they are set to other than their defaults",
+    )
     events: EventsConfig = EventsConfig()
     split: SplitConfig = SplitConfig()
     targets: TargetsConfig = TargetsConfig()
@@ -73,6 +86,18 @@ class Config(Section):
             if name not in known:
                 raise ValueError(f"{where}: unknown type {name!r}; {nearest(name, known)}")
         return self
+
+    def sized(self) -> Config:
+        """The same with its chunks as large as `memory_limit` allows."""
+        sections = {}
+        for name, sizes in CHUNKS.items():
+            section = getattr(self, name)
+            defaults = {size: type(section).model_fields[size].default for size in sizes}
+            wanted = {
+                s: max(int(d * self.memory_limit / MEMORY_GB), 1) for s, d in defaults.items() if getattr(section, s) == d
+            }
+            sections[name] = section.model_copy(update=wanted)
+        return self.model_copy(update=sections)
 
     @property
     def vectors(self) -> set[str]:

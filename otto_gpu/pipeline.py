@@ -65,7 +65,7 @@ def run_pipeline(
     run_dir: default runs/<name of the config>. from_stage: this stage and those after it run even if nothing changed;
     to_stage: stop after it. Raises UserError for everything that a user can get wrong.
     """
-    config = config if isinstance(config, Config) else load_config(config)
+    config = (config if isinstance(config, Config) else load_config(config)).sized()
     _check_stages(from_stage, to_stage)
     data, files = _data(config, data)
     chosen = choose_device(device or config.device)
@@ -130,7 +130,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
         def run_it(folder):
             from otto_gpu.embeddings import stage
 
-            return getattr(stage, f"run_{name}")(folder, there, vectors, c.targets, device, threads, run.reporter)
+            return stage.run(name, folder, there, vectors, c.targets, device, threads, run.reporter)
 
         return run_it
 
@@ -260,6 +260,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _dry_run(config: Config, given: argparse.Namespace, reporter: Reporter) -> int:
     """Says what would run, and writes nothing."""
+    config = config.sized()
     _check_stages(given.from_stage, given.to_stage)
     chosen = choose_device(given.device or config.device)
     data, files = _data(config, given.data)

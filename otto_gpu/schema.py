@@ -18,6 +18,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
+def changed(packaged: dict[str, Section], given):
+    """`given` by the user for a mapping that is packaged: per name fields to change, a whole new part, or null to leave it out.
+    The other parts stay; what is no mapping goes on to validation as it is."""
+    if given is packaged or not isinstance(given, dict):
+        return given
+    made: dict[str, Any] = dict(packaged)
+    for name, fields in given.items():
+        if fields is None:
+            made.pop(name, None)
+        elif isinstance(fields, dict) and name in packaged:
+            made[name] = {**packaged[name].model_dump(), **fields}
+        else:
+            made[name] = fields
+    return made
+
+
 def nearest(name: str, known) -> str:
     """`; did you mean 'x'?` where a known name is close, else the list of what is known."""
     known = sorted(str(k) for k in known)

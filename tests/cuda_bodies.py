@@ -170,7 +170,7 @@ def results(each) -> dict[str, np.ndarray]:
     ranks = np.zeros((len(candidates), 6), np.float32)
     ranks[:, :3] = random.integers(-2, 12, (len(candidates), 3)).clip(0) - 1.0 * (random.random((len(candidates), 3)) < 0.1)
     each(rank.session_ranks, ("scratch",))(
-        n, WORKERS, rows, ranks, np.array([2, 0, 1]), 3, np.empty((WORKERS, int(sizes.max())), np.float32)
+        n, WORKERS, rows, ranks, np.array([2, 0, 1]), 3, np.empty((WORKERS, rank.AT_ONCE + 1, int(sizes.max())), np.float32)
     )
     out["rank"] = ranks
     return out

@@ -10,11 +10,12 @@ import pyarrow as pa
 from numba import njit, prange
 
 from otto_gpu.candidates.keys import ALL
+from otto_gpu.candidates.lookup import Histories, touch
 from otto_gpu.columns import AID, SESSION, recall_rank, recall_score
 from otto_gpu.events.log import EventLog
+from otto_gpu.hashing import table_size
 
 if TYPE_CHECKING:
-    from otto_gpu.candidates.lookup import Histories
     from otto_gpu.candidates.recipes import CandidatesConfig
 
 UNRANKED = -1
@@ -113,7 +114,7 @@ def fuse(
     empty = (np.empty(0, np.int32), np.empty((0, 1), np.float32), np.empty((0, 1), np.int16))
     args = (
         histories.starts, histories.aid, histories.type, histories.bits, aids, scores, owner, place, popular, type_weight,
-        config.history_limit, config.fill_to, width,
+        config.history_limit, config.fill_to, width, table_size(width) - 1,
     )  # fmt: skip
     _union(False, *args, counts, np.zeros(n + 1, np.int64), *empty)
     pointer = np.concatenate([[0], np.cumsum(counts)])
@@ -126,50 +127,37 @@ def fuse(
     return Candidates(sessions, pointer, *out, ("history", *named))
 
 
-@njit(cache=True)
-def _mention(mine, n, y):
-    """(the item's place among the n mentioned so far, how many there are now)."""
-    found = 0
-    while found < n and mine[found] != y:
-        found += 1
-    if found == n:
-        mine[n] = y
-        n += 1
-    return found, n
-
-
 @njit(parallel=True, cache=True)
 def _union(
-    write, starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, width,
+    write, starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, width, mask,
     counts, pointer, out_aid, out_scores, out_ranks,
 ):  # fmt: skip
     for s in prange(len(starts) - 1):
-        mine = np.empty(width, np.int32)
-        n = 0
+        mine, n = np.empty(width, np.int32), 0
+        table = np.full(mask + 1, -1, np.int32)
         begin, end = starts[s], starts[s + 1]
         for i in range(end - 1, begin - 1, -1):
             if n < history_limit and bits[i] & ALL:
-                mine[n] = aid[i]
+                found, n = touch(aid[i], mine, table, mask, n)
                 if write:
-                    row = pointer[s] + n
-                    out_ranks[row, 0] = n
+                    row = pointer[s] + found
+                    out_ranks[row, 0] = found
                     for j in range(begin, end):  # the same score as that of a long history, oldest weight .1
                         if aid[j] == aid[i]:
                             age = 0.1 + 0.9 * (j - begin) / max(end - begin - 1, 1)
                             out_scores[row, 0] += np.float32((2.0**age - 1) * type_weight[kind[j]])
-                n += 1
         for c in range(aids.shape[1]):
             y = aids[s, c]
             if y < 0:
                 continue
-            found, n = _mention(mine, n, y)
+            found, n = touch(y, mine, table, mask, n)
             if write:
                 out_scores[pointer[s] + found, owner[c]] = scores[s, c]
                 out_ranks[pointer[s] + found, owner[c]] = place[c]
         for y in popular:
             if n >= fill_to:
                 break
-            _, n = _mention(mine, n, y)
+            _, n = touch(y, mine, table, mask, n)
         if write:
             out_aid[pointer[s] : pointer[s] + n] = mine[:n]
         counts[s] = n

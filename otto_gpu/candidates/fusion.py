@@ -17,6 +17,7 @@ import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.bisect import first_after
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
 from otto_gpu.candidates.settings import FUSION, Fusion
 from otto_gpu.columns import recall_rank, recall_score
@@ -73,25 +74,13 @@ class Inputs:
 
 
 @njit(cache=True)
-def _until(times, low, high, ts):
-    """The place behind the last time that is not after ts, among times[low:high]."""
-    while low < high:
-        middle = (low + high) // 2
-        if times[middle] <= ts:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True)
 def session_wanted_until(s, rows, candidates, now, pointer, times, windows, out):
     """The body for one session (CPU and CUDA)."""
     for r in range(rows[s], rows[s + 1]):
         first = pointer[candidates[r]]
-        end = _until(times, first, pointer[candidates[r] + 1], now[s])
+        end = first_after(times, first, pointer[candidates[r] + 1], now[s])
         for w in range(len(windows)):
-            out[r, w] = end - _until(times, first, end, now[s] - windows[w])
+            out[r, w] = end - first_after(times, first, end, now[s] - windows[w])
         out[r, len(windows)] = (now[s] - times[first]) / MINUTE_MS if end > first else -1
         out[r, len(windows) + 1] = (now[s] - times[end - 1]) / MINUTE_MS if end > first else -1
 

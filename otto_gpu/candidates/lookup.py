@@ -145,7 +145,7 @@ class Scratch:
 
 
 @njit(cache=True)
-def _touch(aid, items, table, mask, n):
+def touch(aid, items, table, mask, n):
     """(place of the item among the touched ones, how many are touched now)."""
     slot = first_slot(aid, mask)
     while table[slot] >= 0:
@@ -193,7 +193,7 @@ def evaluate_session(
     known = 0
     for i in range(end - 1, begin - 1, -1):
         if bits[i] & ALL:
-            place, known = _touch(aid[i], items, table, mask, known)
+            place, known = touch(aid[i], items, table, mask, known)
             sums[place] = 0
     n = known
     share = np.float32(1)
@@ -201,7 +201,7 @@ def evaluate_session(
         share = np.float32(line_share)
         for i in range(begin, end):
             age = oldest + (1 - oldest) * (i - begin) / max(end - begin - 1, 1)
-            place, n = _touch(aid[i], items, table, mask, n)
+            place, n = touch(aid[i], items, table, mask, n)
             sums[place] += np.float32((2.0**age - 1) * type_weight[kind[i]])
     for number in range(len(lines)):
         line = lines[number]
@@ -235,7 +235,7 @@ def evaluate_session(
             if gain <= 0:
                 continue
             if line.matrix < 0:
-                place, more = _touch(keys[i], items, table, mask, n)
+                place, more = touch(keys[i], items, table, mask, n)
                 if more > n:
                     sums[place] = 0
                     n = more
@@ -248,7 +248,7 @@ def evaluate_session(
                     break
                 if j < line.head:
                     more_weight *= 2
-                place, more = _touch(neighbours[first + j], items, table, mask, n)
+                place, more = touch(neighbours[first + j], items, table, mask, n)
                 if more > n:
                     sums[place] = 0
                     n = more

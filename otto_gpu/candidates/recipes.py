@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from otto_gpu.candidates.settings import FUSION, Fusion, Nearest
-from otto_gpu.schema import Section, nearest
+from otto_gpu.schema import Section, changed, nearest
 
 HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
 KEYS = ("all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "top", "running")
@@ -104,7 +104,7 @@ class CandidatesConfig(Section):
         unknown = next((name for name in given if name not in packaged), None)
         if unknown is not None:
             raise ValueError(f"{unknown!r} has no lines and is no packaged recipe; {nearest(unknown, packaged)}")
-        return {n: {**r.model_dump(), **given[n]} if n in given else r for n, r in packaged.items()}
+        return changed(packaged, given)
 
     @model_validator(mode="after")
     def _recipes_fit(self):

@@ -31,6 +31,7 @@ AHEAD = 6  # postings between the prefetch of a run's right events and their use
 
 # 0.5^(dt/h) as a product of three table entries: dt in steps of h / 2^17 (relative error below 3e-6), 8 bits a table
 STEPS_PER_HALF_LIFE = 1 << 17
+SHIFT, ITEM = np.uint64(32), np.uint64(0xFFFFFFFF)
 FAR = np.iinfo(np.int64).max // 4
 
 
@@ -297,8 +298,10 @@ def _rows(
     """once: 0 every pair, 1 once per session and y, else once per session, y and type (the number of types)."""
     for t in prange(len(shares) - 1):
         cells = _cells(len(counts))
-        touched = np.empty(longest, np.int32)
+        touched = np.empty(longest + 1, np.int32)  # one is written behind the last
+        heaviest = np.empty(keep, np.uint64)
         # the general case needs to know which (y, type) was paired in a session, and how close
+        simple = once == 1 and not closest
         slots = len(counts) * once if closest or once > 1 else 0
         paired = np.zeros(slots, np.int32)
         nearest = np.zeros(slots, np.int64)
@@ -320,38 +323,45 @@ def _rows(
                     waits = 0
                     session = run.session
                     stamp += 1
+                    if simple and not self_pairs:
+                        cells[x].stamp = stamp  # x counts as paired already: no pair with itself has to be told apart
                 base = np.float32(recency + slope * (run.ts - begin))
                 for part in range(2):  # the events after the hole, then those before it; newest first
                     low, high = (run.after, run.end) if part == 0 else (run.begin, run.hole)
                     for q in range(high - 1, low - 1, -1):
                         y = right[q].aid
-                        if y == x and not self_pairs:
-                            continue
-                        slot = 0
-                        if slots > 0:
-                            slot = y * once + (right[q].type if once > 1 else 0)
-                            if paired[slot] == stamp and (not closest or abs(right[q].ts - run.ts) >= nearest[slot]):
-                                continue
-                        elif once == 1 and cells[y].stamp == stamp:
-                            continue
                         weight = base
                         if scale > 0:
                             weight *= _decay(right[q].ts - run.ts, scale, tables)
                         if typed:
                             weight *= type_weight[right[q].type]
+                        if simple:
+                            n = _add_once(cells, y, weight, row_begin, stamp, touched, n)
+                            continue
+                        if y == x and not self_pairs:
+                            continue
+                        if slots == 0:  # every pair counts
+                            n = _add(cells, y, weight, row_begin, stamp, touched, n)
+                            continue
+                        slot = y * once + (right[q].type if once > 1 else 0)
                         if closest:
+                            apart = abs(right[q].ts - run.ts)
+                            if paired[slot] == stamp and apart >= nearest[slot]:
+                                continue
                             if paired[slot] != stamp:
                                 waiting[waits] = slot
                                 waits += 1
-                            nearest[slot], pending[slot] = abs(right[q].ts - run.ts), weight
+                            nearest[slot], pending[slot] = apart, weight
                             paired[slot] = stamp
-                            continue
-                        if slots > 0:
+                        elif paired[slot] != stamp:
                             paired[slot] = stamp
-                        n = _add(cells, y, weight, row_begin, stamp, touched, n)
+                            n = _add(cells, y, weight, row_begin, stamp, touched, n)
             for slot in waiting[:waits]:
                 n = _add(cells, slot // once, pending[slot], row_begin, stamp, touched, n)
-            counts[x] = _heaviest(cells, touched[:n], keep, neighbours[out[x] : out[x + 1]], weights[out[x] : out[x + 1]])
+            counts[x] = _heaviest(cells, touched[:n], heaviest)
+            for i in range(counts[x]):
+                neighbours[out[x] + i] = ITEM - (heaviest[i] & ITEM)
+                weights[out[x] + i] = cells[neighbours[out[x] + i]].sum
 
 
 @njit(cache=True)
@@ -374,20 +384,36 @@ def _add(cells, y, weight, row_begin, stamp, touched, n):
 
 
 @njit(cache=True)
-def _heaviest(cells, touched, keep, neighbours, weights):
-    """The `keep` heaviest of the touched items by insertion; ties: the smaller aid. Returns how many."""
+def _add_once(cells, y, weight, row_begin, stamp, touched, n):
+    """`_add`, unless the session has paired y before. Without branches: which of the three it is cannot be foreseen."""
+    cell = cells[y]
+    last, total = cell.stamp, cell.sum
+    total = total if last >= row_begin else np.float32(0)
+    cell.sum = total + (weight if last != stamp else np.float32(0))
+    cell.stamp = stamp
+    touched[n] = y
+    return n + (last < row_begin)
+
+
+@njit(cache=True)
+def _heaviest(cells, touched, heaviest):
+    """Fills uint64 [keep] with the heaviest of the touched items, by insertion; ties: the smaller aid. Returns how many.
+
+    Weight and item in one number, which sorts as both do: the bits of a float32 that is not negative rise with it.
+    """
     n = 0
     for y in touched:
-        weight = cells[y].sum
-        if n == keep:
-            if weight < weights[n - 1] or (weight == weights[n - 1] and y > neighbours[n - 1]):
+        weight = np.uint64(np.float32(cells[y].sum).view(np.uint32))
+        key = (weight << SHIFT) | (ITEM - np.uint64(y))
+        if n == len(heaviest):
+            if key < heaviest[n - 1]:
                 continue
             n -= 1
         i = n
-        while i > 0 and (weights[i - 1] < weight or (weights[i - 1] == weight and neighbours[i - 1] > y)):
-            weights[i], neighbours[i] = weights[i - 1], neighbours[i - 1]
+        while i > 0 and heaviest[i - 1] < key:
+            heaviest[i] = heaviest[i - 1]
             i -= 1
-        weights[i], neighbours[i] = weight, y
+        heaviest[i] = key
         n += 1
     return n
 

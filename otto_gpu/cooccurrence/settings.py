@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
-from otto_gpu.schema import Section
+from otto_gpu.schema import Section, changed
 
 
 class MatricesConfig(Section):
@@ -21,17 +21,7 @@ class MatricesConfig(Section):
     @field_validator("rules", mode="before")
     @classmethod
     def _merge(cls, given):
-        if given is RULES or not isinstance(given, dict):
-            return given
-        rules = dict(RULES)
-        for name, fields in given.items():
-            if fields is None:
-                rules.pop(name, None)
-            elif isinstance(fields, dict) and name in RULES:
-                rules[name] = {**RULES[name].model_dump(), **fields}
-            else:
-                rules[name] = fields
-        return rules
+        return changed(RULES, given)
 
     @field_validator("rules")
     @classmethod

@@ -13,7 +13,7 @@ import numpy as np
 from otto_gpu.device import Device
 from otto_gpu.embeddings.pairs import Pairs, batch_size
 from otto_gpu.embeddings.settings import Factorization
-from otto_gpu.embeddings.table import Table, torch, training
+from otto_gpu.embeddings.table import Table, learn, torch, training
 
 CACHED = 16_384  # pairs whose gradients are summed up at a time: what they need stays in a processor's cache
 
@@ -27,18 +27,16 @@ def train_factorization(
     told: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> tuple[np.ndarray, list[float]]:
     """(float32 [n_items, dim], zeros for items of no pair; mean loss per epoch). told(epoch from 1, loss) after each."""
-    n, losses = len(pairs), []
+    n = len(pairs)
     size = batch_size(n, config)
     with training(device, threads) as place:
         table = Table(pairs.log.n_items, config.dim, config.lr, config.dim**-0.5, seed, place)
-        for epoch in range(config.epochs if n > 1 else 0):
-            total, learnt = torch.zeros((), dtype=torch.float64, device=place), 0
-            for sides in pairs.batches(size, seed + epoch):
-                item, later = (torch.from_numpy(side.astype(np.int64)).to(place) for side in sides)
-                total += _learn(table, item, later, (epoch + learnt / n) / config.epochs) * len(item)
-                learnt += len(item)
-            losses.append(float(total) / n)
-            told(epoch + 1, losses[-1])
+
+        def step(sides, done):
+            item, later = (torch.from_numpy(side.astype(np.int64)).to(place) for side in sides)
+            return _learn(table, item, later, done), len(item)
+
+        losses = learn(n, config.epochs, lambda epoch: pairs.batches(size, seed + epoch), step, told)
         return table.vectors(len(table.weight)), losses
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from otto_gpu.device import Device
 from otto_gpu.embeddings.pairs import batch_size, shuffled
 from otto_gpu.embeddings.settings import Seq2Seq
-from otto_gpu.embeddings.table import Table, torch, training
+from otto_gpu.embeddings.table import Table, learn, torch, training
 from otto_gpu.events.log import EventLog
 
 HOUR_MS = 60 * 60 * 1000
@@ -97,18 +97,15 @@ def train_seq2seq(
     told: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> tuple[np.ndarray, list[float]]:
     """(float32 [n_items, dim], zeros for items of no example; mean loss per epoch). told(epoch from 1, loss) after each."""
-    visits, losses = Visits.of(log, config), []
-    n = len(visits)
-    size = batch_size(n, config)
+    visits = Visits.of(log, config)
+    size = batch_size(len(visits), config)
     with training(device, threads) as place:
         network = _Network(visits, config, seed, place)
-        for epoch in range(config.epochs if n > 1 else 0):
-            total, learnt = torch.zeros((), dtype=torch.float64, device=place), 0
-            for batch in visits.batches(size, seed + epoch):
-                total += network.learn(batch, (epoch + learnt / n) / config.epochs) * len(batch.target)
-                learnt += len(batch.target)
-            losses.append(float(total) / n)
-            told(epoch + 1, losses[-1])
+
+        def step(batch, done):
+            return network.learn(batch, done), len(batch.target)
+
+        losses = learn(len(visits), config.epochs, lambda epoch: visits.batches(size, seed + epoch), step, told)
         return network.table.vectors(log.n_items), losses
 
 

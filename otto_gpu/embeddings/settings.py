@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from otto_gpu.events.settings import SPLITS
-from otto_gpu.schema import Section
+from otto_gpu.schema import Section, changed
 
 ENCODER = "encoder"  # the name of its vectors, and of the family of features that they make
 
@@ -108,19 +108,7 @@ class EmbeddingsConfig(Section):
     @field_validator("factorization", mode="before")
     @classmethod
     def _merge(cls, given):
-        if given is None:
-            return {}
-        if given is FACTORIZATIONS or not isinstance(given, dict):
-            return given
-        made = dict(FACTORIZATIONS)
-        for name, fields in given.items():
-            if fields is None:
-                made.pop(name, None)
-            elif isinstance(fields, dict) and name in FACTORIZATIONS:
-                made[name] = {**FACTORIZATIONS[name].model_dump(), **fields}
-            else:
-                made[name] = fields
-        return made
+        return {} if given is None else changed(FACTORIZATIONS, given)
 
     @model_validator(mode="after")
     def _names(self):

@@ -37,74 +37,60 @@ class Model:
     learn: Callable[[Period, Told], tuple[dict[str, np.ndarray], dict]]
 
 
-def run_word2vec(
-    folder: Path, run_dir: Path, config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int,
+def run(
+    part: str, folder: Path, run_dir: Path, config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int,
     reporter: Reporter,
 ) -> dict:  # fmt: skip
-    if config.word2vec is None:
+    """Learns the models of a part (a stage's name) for both periods. Raises MissingExtra where a library is absent."""
+    if not config.outputs()[part]:
         return {}
+    together, each = _shared(part, device, threads, reporter)
+    return _run(part, PARTS[part](config, targets, device, each), folder, run_dir, reporter, together)
+
+
+def _word2vec(config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int) -> list[Model]:
     from otto_gpu.embeddings.word2vec import train_word2vec
 
     def train(log, told):
         return train_word2vec(log, config.word2vec, config.seed, told)
 
-    model = Model("word2vec", config.word2vec.epochs, _items("word2vec", train, config))
-    return _run("word2vec", [model], folder, run_dir, reporter, threads > 1)
+    return [Model("word2vec", config.word2vec.epochs, _items("word2vec", train, config))]
 
 
-def run_factorization(
-    folder: Path, run_dir: Path, config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int,
-    reporter: Reporter,
-) -> dict:  # fmt: skip
-    if not config.factorization:
-        return {}
+def _factorization(config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int) -> list[Model]:
     from otto_gpu.embeddings.factorization import train_factorization
-
-    together, each = _shared(device, threads, reporter)
 
     def model(name, settings):
         def train(log, told):
-            return train_factorization(Pairs(log, settings.steps), settings, config.seed, device, each, told)
+            return train_factorization(Pairs(log, settings.steps), settings, config.seed, device, threads, told)
 
         return Model(name, settings.epochs, _items(name, train, config, settings.types, settings.steps))
 
-    models = [model(name, settings) for name, settings in config.factorization.items()]
-    return _run("factorization", models, folder, run_dir, reporter, together)
+    return [model(name, settings) for name, settings in config.factorization.items()]
 
 
-def run_seq2seq(
-    folder: Path, run_dir: Path, config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int,
-    reporter: Reporter,
-) -> dict:  # fmt: skip
-    if config.seq2seq is None:
-        return {}
+def _seq2seq(config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int) -> list[Model]:
     from otto_gpu.embeddings.seq2seq import train_seq2seq
 
-    together, each = _shared(device, threads, reporter)
-
     def train(log, told):
-        return train_seq2seq(log, config.seq2seq, config.seed, device, each, told)
+        return train_seq2seq(log, config.seq2seq, config.seed, device, threads, told)
 
     types = config.seq2seq.types or targets.next_only or targets.types[:1]
-    model = Model("seq2seq", config.seq2seq.epochs, _items("seq2seq", train, config, types))
-    return _run("seq2seq", [model], folder, run_dir, reporter, together)
+    return [Model("seq2seq", config.seq2seq.epochs, _items("seq2seq", train, config, types))]
 
 
-def run_encoder(
-    folder: Path, run_dir: Path, config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int,
-    reporter: Reporter,
-) -> dict:  # fmt: skip
-    if config.encoder is None:
-        return {}
+def _encoder(config: EmbeddingsConfig, targets: TargetsConfig, device: Device, threads: int) -> list[Model]:
     from otto_gpu.embeddings.encoder import train_encoder
 
     def learn(period, told):
-        # one thread: batches of short sessions are too small to be shared out, and the result is that of any machine
-        model, figures = train_encoder(period.known, config.encoder, config.held_out, config.seed, device, 1, told)
+        model, figures = train_encoder(period.known, config.encoder, config.held_out, config.seed, device, threads, told)
         sessions = model.sessions(period.history, period.sessions)
         return {ENCODER: model.items(), f"{ENCODER}.sessions": sessions}, figures
 
-    return _run(ENCODER, [Model(ENCODER, config.encoder.epochs, learn)], folder, run_dir, reporter, together=False)
+    return [Model(ENCODER, config.encoder.epochs, learn)]
+
+
+PARTS = {"word2vec": _word2vec, "factorization": _factorization, "seq2seq": _seq2seq, ENCODER: _encoder}
 
 
 def figures(run_dir: Path, config: EmbeddingsConfig) -> dict[str, dict]:
@@ -134,15 +120,20 @@ def _items(name: str, train: Train, config: EmbeddingsConfig, types: list[str] |
     return learn
 
 
-def _shared(device: Device, threads: int, reporter: Reporter) -> tuple[bool, int]:
-    """(whether the periods are learnt side by side, threads for each): on a CPU the batches are too small for many cores."""
+def _shared(part: str, device: Device, threads: int, reporter: Reporter) -> tuple[bool, int]:
+    """(whether the periods are learnt side by side, threads for each)."""
+    if part == "word2vec":
+        return threads > 1, 1
     from otto_gpu.embeddings.table import torch_device
 
-    if torch_device(device).type == "cuda":
-        return False, threads
-    if device.kind == "cuda":
+    on_gpu = torch_device(device).type == "cuda"
+    if device.kind == "cuda" and not on_gpu:
         reporter.say("  this PyTorch sees no GPU: the vectors are learnt on the CPU")
-    return threads > 1, max(threads // len(SPLITS), 1)
+    if part == ENCODER:
+        # one thread: batches of short sessions are too small to be shared out, and the result is that of any machine
+        return False, 1
+    # on a CPU the batches are too small for many cores
+    return (False, threads) if on_gpu else (threads > 1, max(threads // len(SPLITS), 1))
 
 
 def _run(stage: str, models: list[Model], folder: Path, run_dir: Path, reporter: Reporter, together: bool) -> dict:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,29 @@ class Table:
     def vectors(self, n: int) -> np.ndarray:
         """float32 [n, dim]: the first n rows as learnt; zeros where no batch named the row."""
         return (self.weight.detach()[:n] * self.seen[:n, None]).cpu().numpy()
+
+
+def learn(
+    n: int,
+    epochs: int,
+    batches: Callable[[int], Iterator],
+    step: Callable[[Any, float], tuple[torch.Tensor, int]],
+    told: Callable[[int, float], None],
+) -> list[float]:
+    """The mean loss of each epoch over n examples, told(epoch from 1, loss) as it ends; none where there is nothing to compare.
+
+    batches(epoch from 0): what `step` takes beside the share of the training before it, to give (the batch's mean loss, size).
+    """
+    losses = []
+    for epoch in range(epochs if n > 1 else 0):
+        total, learnt = 0.0, 0
+        for batch in batches(epoch):
+            loss, size = step(batch, (epoch + learnt / n) / epochs)
+            total = total + loss.double() * size  # on the device: to read every loss would wait for every step
+            learnt += size
+        losses.append(float(total) / n)
+        told(epoch + 1, losses[-1])
+    return losses
 
 
 def torch_device(device: Device) -> torch.device:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.bisect import first_after
 from otto_gpu.events.log import EventLog
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS, weigh
@@ -104,41 +105,29 @@ def compute(chunk, out: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _until(times, low, high, ts):
-    """The place of the first time after ts within times[low:high]."""
-    while low < high:
-        middle = (low + high) // 2
-        if times[middle] <= ts:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@njit(cache=True)
 def session_popularity(s, rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out):
     """The body for one session (CPU and CUDA). totals: int64 [types, windows], scratch."""
     now, n_types = last_ts[s], len(type_pointer) - 1
     last_hour = 0
     for t in range(n_types):
-        end = _until(type_times, type_pointer[t], type_pointer[t + 1], now)
-        last_hour += end - _until(type_times, type_pointer[t], end, now - HOUR_MS)
+        end = first_after(type_times, type_pointer[t], type_pointer[t + 1], now)
+        last_hour += end - first_after(type_times, type_pointer[t], end, now - HOUR_MS)
         for w in range(len(windows)):
-            totals[t, w] = end - _until(type_times, type_pointer[t], end, now - windows[w])
+            totals[t, w] = end - first_after(type_times, type_pointer[t], end, now - windows[w])
     for r in range(rows[s], rows[s + 1]):
         hour, day, week = 0, 0, 0
         age, quiet = NEVER, NEVER
         for t in range(n_types):
             first = pointer[candidates[r] * n_types + t]
-            end = _until(times, first, pointer[candidates[r] * n_types + t + 1], now)
+            end = first_after(times, first, pointer[candidates[r] * n_types + t + 1], now)
             for w in range(len(windows)):
-                count = end - _until(times, first, end, now - windows[w])
+                count = end - first_after(times, first, end, now - windows[w])
                 out[r, t * len(windows) + w] = count / max(totals[t, w], 1)
                 if w == 1:
                     day += count
                 elif w == 2:
                     week += count
-            hour += end - _until(times, first, end, now - HOUR_MS)
+            hour += end - first_after(times, first, end, now - HOUR_MS)
             if end > first:
                 age = max(age, (now - times[first]) / MINUTE_MS)
                 newest = (now - times[end - 1]) / MINUTE_MS

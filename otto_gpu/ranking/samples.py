@@ -11,8 +11,6 @@ import pyarrow.parquet as pq
 
 from otto_gpu.columns import SESSION, label, sampled
 
-KEEP_IN_MEMORY = 2 << 30  # bytes of training rows of one target that are read once and kept
-
 More = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -20,16 +18,19 @@ class Samples:
     """The training rows of one target, in batches: (features float32 [m, n], label float32 [m], session int32 [m]).
 
     more: function (features, session) -> float32 [m, x], further columns behind those of the catalogue; asked once a part.
+    kept_mb: rows that take no more memory are read once and kept.
     """
 
     def __init__(
-        self, files: list[Path], target: str, catalogue: tuple[str, ...], batch_rows: int = 100_000, more: More | None = None
-    ):
+        self, files: list[Path], target: str, catalogue: tuple[str, ...], batch_rows: int = 100_000, more: More | None = None,
+        kept_mb: int = 0,
+    ):  # fmt: skip
         self._files, self._target, self._catalogue, self._batch_rows = files, target, catalogue, batch_rows
         rows = [pq.read_table(f, columns=[sampled(target), label(target)]) for f in files]
         self.positives = sum(int(t[label(target)].to_numpy().sum()) for t in rows)
         self.rows = sum(int(t[sampled(target)].to_numpy().sum()) for t in rows)
         self._ask, self._more = more, None
+        self._keep = self.rows * len(catalogue) * 4 <= kept_mb << 20
         self._kept: list | None = None
 
     def _read(self) -> Iterator[tuple]:
@@ -44,7 +45,7 @@ class Samples:
         """With the further columns; from memory where the rows are kept there."""
         if self._ask is not None and self._more is None:
             self._more = [self._ask(features, session) for features, _, session in self._read()]
-        if self._kept is None and self.rows * len(self._catalogue) * 4 <= KEEP_IN_MEMORY:
+        if self._kept is None and self._keep:
             self._kept = list(self._whole())
         return iter(self._kept) if self._kept is not None else self._whole()
 

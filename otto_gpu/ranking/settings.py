@@ -64,6 +64,12 @@ class RankingConfig(Section):
         False, description="such a target gets rankers that are trained on the rows of all targets, with the target as a column"
     )
     batch_rows: int = Field(100_000, ge=1, description="rows handed to the ranker at a time, at least one session's")
+    kept_mb: int = Field(
+        2048,
+        ge=0,
+        description="a target's rows are kept in memory up to so many MB, and as much of what is prepared for the folds; "
+        "more is read again, and a fold that alone takes more is trained from disk",
+    )
     cascade: dict[str, tuple[str, ...]] = Field(
         {}, description="target -> earlier targets, whose out-of-fold scores are columns of its rows"
     )

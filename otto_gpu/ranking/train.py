@@ -33,10 +33,11 @@ def train(
     poor, each = [], len(config.groups) * config.folds
 
     def rows_of(target: str, more: More | None = None) -> Samples:
-        return Samples(files, target, catalogue, config.batch_rows, more)
+        return Samples(files, target, catalogue, config.batch_rows, more, config.kept_mb)
 
     def fit(samples: Samples | Pooled, place: str, names: tuple[str, ...], advance: Callable[[int], None], what: str) -> None:
-        trainer = Trainer(folder / "models" / place, samples, names, ranker, config, device, threads)
+        cache = folder / "cache"  # no output: it goes when the stage is done
+        trainer = Trainer(folder / "models" / place, cache, samples, names, ranker, config, device, threads)
         for name, group in trainer.groups(reporter).items():
             scores = trainer.train(name, group, advance)
             told = f"eval-{group.metric} {np.mean(scores):.4f} (mean of {len(scores)} folds)" if scores else "no model"

@@ -16,16 +16,18 @@ import numpy as np
 from otto_gpu.device import Device
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
-from otto_gpu.ranking.samples import KEEP_IN_MEMORY, Pooled, Samples
+from otto_gpu.ranking.samples import Pooled, Samples
 from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.run import write_atomically
 
 
 @dataclass
 class Trainer:
-    """place: the folder of the target's models; names: the rows' columns; ranker: a module of the registry."""
+    """place: the folder of the target's models; cache: a folder for rows that memory does not hold; names: the rows' columns;
+    ranker: a module of the registry."""
 
     place: Path
+    cache: Path
     samples: Samples | Pooled
     names: tuple[str, ...]
     ranker: object
@@ -35,11 +37,13 @@ class Trainer:
 
     def __post_init__(self):
         fold_bytes = self.samples.rows * len(self.names)  # prepared: a byte a value
+        kept = self.config.kept_mb << 20
         # a GPU trains one model at a time; elsewhere as many as there are threads and as memory holds
-        at_once = 1 if self.device.kind == "cuda" else max(KEEP_IN_MEMORY // fold_bytes, 1)
+        at_once = 1 if self.device.kind == "cuda" else max(kept // fold_bytes, 1)
         self._workers = min(self.threads, self.config.folds, at_once)
         self._each = max(self.threads // self._workers, 1)
-        self._keep = self.config.folds * fold_bytes <= KEEP_IN_MEMORY
+        self._keep = self.config.folds * fold_bytes <= kept
+        self._from_disk = fold_bytes > kept
         self._folds = [
             k for k in range(self.config.folds) if all(self.samples.both_labels(self._of_fold(k, i)) for i in (True, False))
         ]
@@ -103,9 +107,13 @@ class Trainer:
         prepared = self._prepared.get(fold)
         if prepared is None:
             held_out, others = (self._of_fold(fold, inside) for inside in (True, False))
+            cache = self.cache / f"fold-{fold}" if self._from_disk else None
+            if cache is not None:
+                cache.mkdir(parents=True, exist_ok=True)
             prepared = self.ranker.prepare(
-                group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each
-            )
+                group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each,
+                cache,
+            )  # fmt: skip
             if self._keep:
                 self._prepared[fold] = prepared
         return self.ranker.train(group, prepared, self.device.kind, self._each, self.config.seed + fold)

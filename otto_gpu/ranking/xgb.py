@@ -21,10 +21,10 @@ Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 class _BatchIter(xgboost.DataIter):
     """Hands (features [m, n], label [m], session [m] and, where rows do not count the same, weight [m]) to XGBoost."""
 
-    def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool):
+    def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool, cache: Path | None):
         self._batches, self._names, self._by_session = batches, list(names), by_session
         self._iterator, self._queries = None, 0
-        super().__init__()
+        super().__init__(cache_prefix=None if cache is None else str(cache))
 
     def reset(self) -> None:
         self._iterator, self._queries = self._batches(), 0
@@ -51,14 +51,19 @@ def alike(group: Group) -> tuple:
     return group.bins, group.by_session
 
 
-def prepare(group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], threads: int) -> tuple:
+def prepare(
+    group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], threads: int, cache: Path | None = None
+) -> tuple:
     """The rows of both sides, rounded to the group's bins: a byte a value, made once for all groups that are alike.
 
     training, held_out: functions that give the batches, sessions ascending; rows of a session never span two batches.
+    cache: a folder in which XGBoost keeps the rows, to fetch a batch at a time and remove them at the end; None: in memory.
     """
-    data, evaluation = (_BatchIter(batches, names, group.by_session) for batches in (training, held_out))
-    data = xgboost.QuantileDMatrix(data, max_bin=group.bins, nthread=threads)
-    return data, xgboost.QuantileDMatrix(evaluation, max_bin=group.bins, ref=data, nthread=threads)
+    kind = xgboost.QuantileDMatrix if cache is None else xgboost.ExtMemQuantileDMatrix
+    sides = ((training, "training"), (held_out, "held_out"))
+    data, evaluation = (_BatchIter(batches, names, group.by_session, cache and cache / name) for batches, name in sides)
+    data = kind(data, max_bin=group.bins, nthread=threads)
+    return data, kind(evaluation, max_bin=group.bins, ref=data, nthread=threads)
 
 
 def train(group: Group, prepared: tuple, device: str, threads: int, seed: int):

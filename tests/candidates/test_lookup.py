@@ -234,10 +234,10 @@ def test_items_are_found_where_they_were_put(aids, crowded):
     items, table = np.empty(len(aids), np.int32), np.full(table_size(len(aids)), -1, np.int32)
     n = 0
     for i, aid in enumerate(aids):
-        assert lookup._touch(aid, items, table, len(table) - 1, n) == (i, i + 1)
+        assert lookup.touch(aid, items, table, len(table) - 1, n) == (i, i + 1)
         n = i + 1
     for i, aid in enumerate(aids):
-        assert lookup._touch(aid, items, table, len(table) - 1, n) == (i, n)
+        assert lookup.touch(aid, items, table, len(table) - 1, n) == (i, n)
 
 
 @settings(max_examples=40)

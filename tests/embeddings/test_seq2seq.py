@@ -3,24 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otto_gpu.device import Device
-from otto_gpu.embeddings.pairs import Pairs, held_out, held_out_auc
 from otto_gpu.embeddings.settings import Seq2Seq
 from otto_gpu.embeddings.vectors import normalised
 from otto_gpu.events.log import EventLog
-from tests.embeddings.worlds import ITEMS, LONELY, grouped, sessions_of
+from tests.embeddings.worlds import grouped, sessions_of
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'otto_gpu[embeddings]'")
 
-from otto_gpu.embeddings.seq2seq import HOUR_MS, Visits, _Network, train_seq2seq  # noqa: E402
+from otto_gpu.embeddings.seq2seq import HOUR_MS, Visits, _Network  # noqa: E402
 
-CPU = Device("cpu", "test")
 SMALL = Seq2Seq(dim=8, epochs=10, length=4)
 EVENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=8)  # (item, hours since the event before)
-
-
-def train(log, config=SMALL, seed=1, threads=1):
-    return train_seq2seq(log, config, seed, CPU, threads)
 
 
 def log_of(sessions) -> EventLog:
@@ -88,35 +81,3 @@ def test_the_loss_against_plain_loops():
             )
             total += np.log1p(np.exp(sign * logit))
     assert float(network.learn(batch, 0.0)) == pytest.approx(total / 80, rel=1e-5)
-
-
-@pytest.mark.parametrize(("structured", "low", "high"), [(True, 0.8, 1.0), (False, 0.44, 0.56)])
-def test_learns_what_is_there_and_nothing_else(structured, low, high):
-    seen, aside = held_out(grouped(1500, structured), 0.3, 3)
-    vectors, losses = train(seen)
-    assert vectors.dtype == np.float32 and vectors.shape == (ITEMS, 8)
-    assert len(losses) == 10
-    assert low < held_out_auc(normalised(vectors), Pairs(aside), 1) < high
-    assert not structured or losses[-1] < 0.8 * losses[0]
-
-
-def test_repeats_itself():
-    log = grouped(200)
-    vectors, losses = train(log)
-    again, same = train(log, threads=2)
-    assert np.array_equal(vectors, again) and losses == same
-    assert not np.array_equal(vectors, train(log, seed=2)[0])
-
-
-def test_items_of_no_example_have_no_vector():
-    log = grouped()
-    assert (log.aid == LONELY).any()
-    assert np.flatnonzero(~train(log)[0].any(axis=1)).tolist() == list(range(LONELY, ITEMS))
-
-
-def test_a_log_without_examples():
-    log = grouped()
-    first = log.where(log.starts[log.session] == np.arange(len(log)))
-    for empty in (first, log.where(np.zeros(len(log), bool))):
-        vectors, losses = train(empty)
-        assert losses == [] and vectors.shape == (log.n_items, 8) and not vectors.any()

@@ -44,8 +44,7 @@ def run_dir(tmp_path_factory) -> Path:
 def run(folder: Path, run_dir: Path, config=CONFIG, threads=1, parts=PARTS, reporter=None, targets=None) -> dict:
     reporter = reporter or Reporter(quiet=True)
     return {
-        part: getattr(stage, f"run_{part}")(folder, run_dir, config, targets or TargetsConfig(), CPU, threads, reporter)
-        for part in parts
+        part: stage.run(part, folder, run_dir, config, targets or TargetsConfig(), CPU, threads, reporter) for part in parts
     }
 
 
@@ -158,7 +157,7 @@ from otto_gpu.embeddings import stage
 from otto_gpu.embeddings.settings import EmbeddingsConfig
 from otto_gpu.errors import MissingExtra
 try:
-    stage.run_{part}(Path(), Path(), EmbeddingsConfig(), None, Device("cpu", ""), 1, None)
+    stage.run({part!r}, Path(), Path(), EmbeddingsConfig(), None, Device("cpu", ""), 1, None)
 except MissingExtra as error:
     print(error)
 """

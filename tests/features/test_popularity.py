@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from otto_gpu.features.popularity import _until
 from tests.features import oracle
 from tests.features.case import Case, assert_same, case_of
 from tests.worlds import World, clicks_world, log_of, synthetic_world, taobao_world
@@ -55,11 +54,3 @@ def test_items_of_later_are_not_there_yet():
     assert found["popularity_age_minutes"].to_dict() == {0: np.float32(1 / 60_000), 1: 60, 2: -1}
     assert found["popularity_quiet_minutes"].to_dict() == {0: 0, 1: 60, 2: -1}
     assert found["popularity_any_1h"].to_dict() == {0: 1, 1: 0, 2: 0}
-
-
-def test_search():
-    times = np.array([1, 3, 3, 3, 8])
-    for ts in range(10):
-        for low in range(6):
-            for high in range(low, 6):
-                assert _until(times, low, high, ts) == low + np.searchsorted(times[low:high], ts, side="right")

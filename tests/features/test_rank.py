@@ -5,7 +5,7 @@ import pandas as pd
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.features.rank import _sort, add_ranks
+from otto_gpu.features.rank import AT_ONCE, add_ranks
 from tests.features.case import assert_same, case_of
 from tests.features.oracle import rank_features
 from tests.worlds import synthetic_world
@@ -43,11 +43,13 @@ def test_many_candidates(sessions):
     check([np.random.default_rng(seed).integers(-5, 60, n).clip(-3).tolist() for n, seed in sessions])
 
 
-@given(st.lists(st.floats(-1e6, 1e6, width=32), max_size=80))
-def test_sort(numbers):
-    scratch = np.array([*numbers, 99.0], np.float32)
-    _sort(scratch, len(numbers))
-    assert scratch.tolist() == [*sorted(np.float32(numbers).tolist()), 99.0]
+def test_more_columns_than_are_ranked_at_once():
+    features = np.random.default_rng(1).integers(-2, 3, (50, 2 * AT_ONCE + 3)).astype(np.float32)
+    rows, ranked = np.array([0, 13, 13, 50]), np.arange(2 * AT_ONCE + 3)[::-1].copy()
+    out = np.hstack([features, np.zeros_like(features)])
+    add_ranks(rows, out, ranked, features.shape[1])
+    expected = rank_features(pd.DataFrame(features[:, ranked]).rename(columns=str), np.repeat([0, 2], [13, 37]))
+    np.testing.assert_array_equal(out[:, features.shape[1] :], expected)
 
 
 def test_all_ranked_columns_of_a_generated_log():

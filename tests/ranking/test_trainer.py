@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from otto_gpu.device import choose_device
-from otto_gpu.ranking import trainer, xgb
+from otto_gpu.ranking import xgb
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.ranking.trainer import Trainer
@@ -40,20 +40,29 @@ class Rows:
         return len(np.unique(self.label[keep(self.session)])) == 2
 
 
-def trained(place, threads=1, rows=None, advanced=None):
+def cache_of(place):
+    return place.with_name(f"{place.name} cache")
+
+
+def trained(place, threads=1, rows=None, advanced=None, **config):
     """{file: bytes} of every group."""
-    mine = Trainer(place, rows or Rows(), NAMES, xgb, CONFIG, choose_device("cpu"), threads)
+    config = CONFIG.model_copy(update=config)
+    mine = Trainer(place, cache_of(place), rows or Rows(), NAMES, xgb, config, choose_device("cpu"), threads)
     for name, group in GROUPS.items():
         mine.train(name, group, (advanced if advanced is not None else []).append)
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("fold-*")}
 
 
 def test_neither_threads_nor_memory_decide_about_a_model(tmp_path, monkeypatch):
+    from_disk, prepare = [], xgb.prepare
+    monkeypatch.setattr(xgb, "prepare", lambda *given: from_disk.append(given[-1] is not None) or prepare(*given))
     one = trained(tmp_path / "one")
     assert len(one) == 3 * 4 * 2
     assert trained(tmp_path / "three", threads=3) == one
-    monkeypatch.setattr(trainer, "KEEP_IN_MEMORY", 1)
-    assert trained(tmp_path / "little memory") == one
+    assert not any(from_disk)
+    assert trained(tmp_path / "from disk", kept_mb=0) == one
+    assert sum(from_disk) == 3 * 4
+    assert not [p for p in cache_of(tmp_path / "from disk").rglob("*") if p.is_file()]
 
 
 def test_groups_that_are_alike_share_their_rows(tmp_path, monkeypatch):
