@@ -32,6 +32,10 @@ class Samples:
         self._ask, self._more = more, None
         self._kept: list | None = None
 
+    def __getstate__(self) -> dict:
+        """Without what is kept in memory: whoever gets a copy reads the rows himself."""
+        return self.__dict__ | {"_more": None, "_kept": None}
+
     def _read(self) -> Iterator[tuple]:
         for file in self._files:
             table = pq.read_table(file, filters=[(sampled(self._target), "==", 1)])

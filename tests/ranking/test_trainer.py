@@ -42,9 +42,8 @@ class Rows:
 
 def trained(place, threads=1, rows=None, advanced=None):
     """{file: bytes} of every group."""
-    mine = Trainer(place, rows or Rows(), NAMES, xgb, CONFIG, choose_device("cpu"), threads)
-    for name, group in GROUPS.items():
-        mine.train(name, group, (advanced if advanced is not None else []).append)
+    mine = Trainer(place, rows or Rows(), NAMES, CONFIG, choose_device("cpu"), threads)
+    mine.train(GROUPS, (advanced if advanced is not None else []).append)
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("fold-*")}
 
 
