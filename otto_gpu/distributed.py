@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
 import os
 import pickle
 import socket
@@ -115,6 +116,7 @@ def cluster_of(wanted: str, run_dir: Path, threads: int | None, reporter: Report
     workers of a host take together (None: its cores)."""
     from distributed import Client
 
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # what goes wrong is told by errors
     with ExitStack() as opened:
         address = wanted if _parse(wanted)[0] == "address" else opened.enter_context(_started(wanted, threads))
         try:
@@ -138,7 +140,7 @@ def _started(wanted: str, threads: int | None):
     kind, workers = _parse(wanted)
     # the dashboard takes a free port; a worker takes the memory that its part needs, without Dask ending it for that; and a
     # kernel may keep it from saying that it lives for longer than Dask would wait
-    common = {"dashboard_address": ":0", "memory_limit": 0}
+    common = {"dashboard_address": ":0", "memory_limit": 0, "silence_logs": logging.CRITICAL}
     with config.set({"distributed.scheduler.worker-ttl": None}):
         if kind == "cuda":
             from dask_cuda import LocalCUDACluster
@@ -160,6 +162,10 @@ def _checked(client, run_dir: Path) -> dict[str, dict]:
         told = client.run(_look, str(probe), on_error="return")
     finally:
         probe.unlink()
+    try:
+        client.run_on_scheduler(_cores)  # it reads the names of what the workers do
+    except Exception as error:
+        raise UserError(f"the scheduler: otto_gpu does not run there ({_line(error)})") from None
     for address, threads in client.nthreads().items():
         if threads != 1:
             raise UserError(f"worker {address} does {threads} tasks at once: start it with --nthreads 1; its kernels take more")

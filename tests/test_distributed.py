@@ -13,8 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 
+import numba
 import pytest
 
+from otto_gpu import distributed
 from otto_gpu.device import Device
 from otto_gpu.distributed import check_cluster, cluster_of
 from otto_gpu.errors import MissingExtra, UserError
@@ -189,6 +191,10 @@ def fail(error: Exception, task: int) -> None:
         raise error
 
 
+def threads_of(shared, task: int) -> tuple[int, str]:
+    return numba.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
 def test_what_is_shared_is_loaded_once_by_a_process_and_anew_by_another_run(run_of, tmp_path):
     shared, expected = Told(tmp_path / "told"), {task: 40 + task for task in range(12)}
     assert dict(HERE.map(add, shared, range(12))) == expected
@@ -231,6 +237,16 @@ def test_an_error_of_a_worker_is_that_of_the_run(run_of):
             list(workers.map(fail, UserError("this file is missing"), range(8)))
 
 
+def test_workers_of_our_own_say_nothing_themselves(tmp_path, capfd):
+    with cluster_of("local:1", tmp_path, 2, Reporter(quiet=True)) as workers:
+        pools = os.environ.get("OMP_NUM_THREADS", "2")  # what the environment says goes first
+        assert dict(workers.map(threads_of, None, [0])) == {0: (min(2, numba.config.NUMBA_NUM_THREADS), pools)}
+        with pytest.raises(UserError):
+            list(workers.map(fail, UserError("this file is missing"), range(8)))
+    shown = capfd.readouterr()
+    assert shown.out + shown.err == ""
+
+
 # ------------------------------------------------------------------------------------------------------------- mistakes
 @pytest.mark.parametrize("wanted", ["lokal", "local:", "local:0", "local:two", "cuda:2", "tcp://", "http://host:8786", ""])
 def test_what_is_no_cluster(wanted):
@@ -268,9 +284,11 @@ def test_dask_is_not_loaded_without_a_cluster(straight):
     assert subprocess.run(line, cwd=ROOT, capture_output=True, timeout=60).returncode == 0
 
 
-def test_a_scheduler_that_does_not_answer(tmp_path):
-    line = said(pipeline("--cluster", "tcp://127.0.0.1:1", "--run-dir", tmp_path / "run"))
-    assert "--cluster tcp://127.0.0.1:1: no scheduler with workers answers there" in line
+def test_a_scheduler_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "CONNECT", "1 s")
+    with pytest.raises(UserError, match=r"--cluster tcp://127.0.0.1:1: no scheduler with workers answers there"):
+        run_pipeline(SETTINGS, run_dir=tmp_path / "run", cluster="tcp://127.0.0.1:1")
+    assert not (tmp_path / "run/manifests").exists()
 
 
 def test_workers_that_do_not_see_the_run_directory(cluster, both, tmp_path):
