@@ -91,15 +91,22 @@ def same(run_dir: Path, expected: Path, stages=tuple(STAGES)) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------------- runs
-def test_the_command_line_on_worker_processes_gives_the_bytes_of_one_process(straight, tmp_path):
-    config = write_config(tmp_path / "small.yaml", SETTINGS)
-    shown = pipeline("--config", config, "--run-dir", tmp_path / "run", "--cluster", "local:2")
-    assert shown.returncode == 0, shown.stderr
-    assert "cluster local:2: 2 workers; 1 threads each on " in shown.stdout
+def test_a_run_on_workers_gives_the_bytes_of_one_process(cluster, straight, tmp_path):
+    run_pipeline(SETTINGS, run_dir=tmp_path / "run", cluster=cluster.scheduler_address)
     same(tmp_path / "run", straight)
     assert metrics(tmp_path / "run") | {"stages": None} == metrics(straight) | {"stages": None}
     # and one process goes on where a cluster was: there is nothing to do
     assert run_pipeline(SETTINGS, run_dir=tmp_path / "run").ran == []
+
+
+def test_the_command_line_starts_workers(straight, tmp_path):
+    config, run_dir = write_config(tmp_path / "small.yaml", SETTINGS), tmp_path / "run"
+    shutil.copytree(straight, run_dir)
+    arguments = ("--config", config, "--run-dir", run_dir, "--from", "matrices", "--to", "matrices", "--cluster", "local:2")
+    shown = pipeline(*arguments)
+    assert shown.returncode == 0 and not shown.stderr
+    assert "cluster local:2: 2 workers; 1 threads each on " in shown.stdout and "matrices: started" in shown.stdout
+    same(run_dir, straight)
 
 
 def test_a_search_on_workers_finds_the_same(cluster, straight, tmp_path):
@@ -131,7 +138,7 @@ def kill_in(cluster, run_dir: Path, stage: str, over: Event, killed: list[int]) 
                 return
 
 
-@pytest.mark.parametrize("stage", ["matrices", "candidates", "features", "rankers", "predictions"])
+@pytest.mark.parametrize("stage", ["matrices", "candidates", "rankers", "predictions"])
 def test_a_worker_that_is_killed_in_a_stage_changes_nothing(cluster, both, straight, tmp_path, stage):
     for attempt in range(ATTEMPTS):
         run_dir = tmp_path / str(attempt)
