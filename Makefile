@@ -42,7 +42,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	$(PIP) -e '.[$(DEVICE),embeddings,search,test]'
+	$(PIP) -e '.[$(DEVICE),cluster,embeddings,search,test]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

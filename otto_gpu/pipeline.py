@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.progress import Reporter
 from otto_gpu.run import Run, Stage, data_identity, write_atomically
 from otto_gpu.schema import nearest
+from otto_gpu.workers import HERE, Workers
 
 STAGES = {
     "events": "read the log, split it into periods, cut the sessions, write labels and official files",
@@ -59,17 +61,21 @@ def run_pipeline(
     from_stage: str | None = None,
     to_stage: str | None = None,
     reporter: Reporter | None = None,
+    cluster: str | None = None,
 ) -> Result:
     """Runs what is not done yet. config: a Config, or what load_config takes (None: the demo). data: file, folder or glob.
 
     run_dir: default runs/<name of the config>. from_stage: this stage and those after it run even if nothing changed;
-    to_stage: stop after it. Raises UserError for everything that a user can get wrong.
+    to_stage: stop after it. cluster: local, local:4, cuda or a scheduler's address (docs/scaling.md): who does the parts of the
+    stages; None: this process. Raises UserError for everything that a user can get wrong.
     """
     config = (config if isinstance(config, Config) else load_config(config)).sized()
     _check_stages(from_stage, to_stage)
     data, files = _data(config, data)
     chosen = choose_device(device or config.device)
+    _check_cluster(cluster, chosen)
     run_dir = Path(run_dir) if run_dir is not None else Path("runs") / config.name
+    run_dir = run_dir if cluster is None else run_dir.absolute()  # workers may stand elsewhere
     run = Run(run_dir, reporter or Reporter(quiet=True))
     with run.locked():
         run.reporter = reporter or Reporter(run_dir / "run.log", quiet=True)
@@ -78,7 +84,8 @@ def run_pipeline(
         run.reporter.say(f"otto_gpu {__version__}, config {config.name}, run directory {run_dir}, device {chosen}")
         dumped = config.model_dump(mode="json") | {"data": None if data is None else str(data), "device": chosen.kind}
         write_atomically(run_dir / "config.yaml", lambda p: p.write_text(yaml.safe_dump(dumped, sort_keys=False)))
-        ran = run.execute(stages(config, data, run, chosen), data_identity(files), from_stage, to_stage)
+        with _workers(cluster, run, config.threads) as workers:
+            ran = run.execute(stages(config, data, run, chosen, workers), data_identity(files), from_stage, to_stage)
         metrics = None
         if to_stage in (None, "submission"):
             metrics = json.loads((run_dir / "metrics.json").read_text())
@@ -89,6 +96,21 @@ def _check_stages(*names: str | None) -> None:
     for name in names:
         if name is not None and name not in STAGES:
             raise UserError(f"unknown stage {name!r}; {nearest(name, STAGES)}")
+
+
+def _check_cluster(cluster: str | None, device: Device) -> None:
+    if cluster is not None:
+        from otto_gpu.distributed import check_cluster
+
+        check_cluster(cluster, device)
+
+
+def _workers(cluster: str | None, run: Run, threads: int | None) -> AbstractContextManager[Workers]:
+    if cluster is None:
+        return nullcontext(HERE)
+    from otto_gpu.distributed import cluster_of
+
+    return cluster_of(cluster, run.directory, threads, run.reporter)
 
 
 def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Path]]:
@@ -107,7 +129,7 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
     return data, data_files(data, config.events)
 
 
-def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[Stage]:
+def stages(config: Config, data: Path | None, run: Run, device: Device, workers: Workers = HERE) -> list[Stage]:
     """The stages with what each depends on. What a stage needs is imported when it runs: a run with nothing to do is quick."""
     c, there = config, run.directory
     vectors = c.embeddings.only(c.vectors)
@@ -124,7 +146,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
     def matrices(folder):
         from otto_gpu.cooccurrence import stage
 
-        return stage.run(folder, there, c.matrices, device, run.reporter)
+        return stage.run(folder, there, c.matrices, device, run.reporter, workers)
 
     def embedding(name):
         def run_it(folder):
@@ -137,27 +159,31 @@ def stages(config: Config, data: Path | None, run: Run, device: Device) -> list[
     def candidates(folder):
         from otto_gpu.candidates import stage
 
-        return stage.run(folder, there, c.candidates, c.targets, device, run.reporter)
+        return stage.run(folder, there, c.candidates, c.targets, device, run.reporter, workers)
 
     def features(folder):
         from otto_gpu.features import stage
 
-        return stage.run(folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter, c.embeddings.names)
+        return stage.run(
+            folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter, c.embeddings.names, workers
+        )
 
     def rankers(folder):
         from otto_gpu.ranking import stage
 
-        return stage.train(folder, there, c.ranking, c.targets, device, threads, run.reporter)
+        return stage.train(folder, there, c.ranking, c.targets, device, threads, run.reporter, workers)
 
     def predictions(folder):
         from otto_gpu.features.stage import feature_maker
         from otto_gpu.ranking import stage
 
-        def make(split):
-            return feature_maker(there, split, c.features, c.candidates, c.targets, c.matrices.rules, c.embeddings.names)
-
+        rules = tuple(c.matrices.rules)
+        make = partial(
+            feature_maker, there, config=c.features, candidates=c.candidates, targets=c.targets, rules=rules,
+            embeddings=c.embeddings.names,
+        )  # fmt: skip
         return stage.predict(
-            folder, there, c.ranking, c.candidates, c.features.chunk_rows, c.targets, make, device, threads, run.reporter
+            folder, there, c.ranking, c.candidates, c.features.chunk_rows, c.targets, make, device, run.reporter, workers
         )
 
     def blend(folder):
@@ -248,7 +274,9 @@ def _run(given: argparse.Namespace) -> int:
     reporter = Reporter()
     if given.dry_run:
         return _dry_run(config, given, reporter)
-    result = run_pipeline(config, given.data, given.run_dir, given.device, given.from_stage, given.to_stage, reporter)
+    result = run_pipeline(
+        config, given.data, given.run_dir, given.device, given.from_stage, given.to_stage, reporter, given.cluster
+    )
     if result.metrics is not None:
         from otto_gpu.submission import show
 
@@ -263,6 +291,7 @@ def _dry_run(config: Config, given: argparse.Namespace, reporter: Reporter) -> i
     config = config.sized()
     _check_stages(given.from_stage, given.to_stage)
     chosen = choose_device(given.device or config.device)
+    _check_cluster(given.cluster, chosen)
     data, files = _data(config, given.data)
     for file in files:
         reporter.say(f"data: {file}")
@@ -291,6 +320,12 @@ def _parser() -> argparse.ArgumentParser:
         "--run-dir", type=Path, metavar="DIR", help="where everything is written (default: runs/<name of the config>)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="default: as the config says, auto if it does not")
+    parser.add_argument(
+        "--cluster",
+        metavar="WHERE",
+        help="who does the parts of the stages: local or local:4 (so many worker processes), cuda (one per GPU), or the "
+        "address of a Dask scheduler, tcp://host:8786 (default: this process)",
+    )
     parser.add_argument(
         "--from", dest="from_stage", metavar="STAGE", help="run this stage and those after it even if nothing changed"
     )

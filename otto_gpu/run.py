@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -62,6 +63,7 @@ class Run:
                 raise UserError(
                     f"run directory {self.directory}: another process works in it; wait, or choose another --run-dir"
                 ) from None
+            _sweep(self.directory)
             yield
 
     def execute(self, stages: list[Stage], seed: Any, force_from: str | None = None, last: str | None = None) -> list[str]:
@@ -126,6 +128,7 @@ class Run:
         began = time.monotonic()
         facts = stage.run(folder)
         seconds = time.monotonic() - began
+        _sweep(folder)  # a worker may have died, and the stage gone on
         before = self.manifest(stage.name) or {"files": {}}
         self._manifest_path(stage.name).unlink(missing_ok=True)
         for name in before["files"]:  # also what the stage does not make any more
@@ -158,10 +161,19 @@ class Run:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """write(temporary path), then the rename: the file is whole or not there."""
-    temporary = path.with_name(f".{path.name}.writing")
+    """write(temporary path), then the rename: the file is whole or not there.
+
+    The temporary path is the process's own: on a cluster, one that is given up may still write what another has taken over.
+    """
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.writing")
     write(temporary)
     os.replace(temporary, path)
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what processes that were killed left half-written."""
+    for path in folder.rglob(".*.writing"):
+        path.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 from otto_gpu.events.log import TYPES
 from otto_gpu.events.synthetic import synthetic_log
+from otto_gpu.pipeline import STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = {"rounds": 4, "depth": 3, "early_stopping": 2}
@@ -103,3 +104,9 @@ def said(finished: subprocess.CompletedProcess) -> str:
 
 def metrics(run_dir: Path) -> dict:
     return json.loads((run_dir / "metrics.json").read_text())
+
+
+def artifacts(run_dir: Path, stages=tuple(STAGES)) -> dict[str, bytes]:
+    """Every file that the stages made, by its name; metrics.json tells seconds and is left out."""
+    names = [name for stage in stages for name in json.loads((run_dir / "manifests" / f"{stage}.json").read_text())["files"]]
+    return {name: (run_dir / name).read_bytes() for name in names if name != "metrics.json"}

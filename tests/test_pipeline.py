@@ -53,7 +53,20 @@ def copy(finished, tmp_path):
 def test_help_names_every_option_and_the_configs():
     shown = pipeline("--help")
     assert shown.returncode == 0 and not shown.stderr
-    for option in ("config", "data", "run-dir", "device", "from", "to", "set", "list-stages", "dry-run", "debug", "version"):
+    for option in (
+        "config",
+        "data",
+        "run-dir",
+        "device",
+        "cluster",
+        "from",
+        "to",
+        "set",
+        "list-stages",
+        "dry-run",
+        "debug",
+        "version",
+    ):
         assert re.search(rf"^  --{option}\b.*\S", shown.stdout, re.MULTILINE), option
     words = re.sub(r"\s+", " ", shown.stdout)
     assert all(name in words for name in known_configs())

@@ -1,6 +1,5 @@
 """Real runs, killed by SIGKILL in the middle of every stage and called again."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from otto_gpu.pipeline import STAGES
-from tests.runs import EMBEDDED, GROUP, ROOT, command, metrics, needs_embeddings, pipeline, small, write_config
+from tests.runs import EMBEDDED, GROUP, ROOT, artifacts, command, metrics, needs_embeddings, pipeline, small, write_config
 
 # more than one part per stage, so that a kill can fall between two of them
 CANDIDATES = EMBEDDED["candidates"] | {"chunk_sessions": 20}
@@ -35,12 +34,6 @@ BEGUN = {
     "submission": [""],
 }
 ATTEMPTS = 5
-
-
-def artifacts(run_dir: Path, stages=tuple(STAGES)) -> dict[str, bytes]:
-    """Every file that the stages made, by its name."""
-    names = [name for stage in stages for name in json.loads((run_dir / "manifests" / f"{stage}.json").read_text())["files"]]
-    return {name: (run_dir / name).read_bytes() for name in names if name != "metrics.json"}
 
 
 def killed_in(stage: str, begun: str, config: Path, run_dir: Path) -> set[str] | None:

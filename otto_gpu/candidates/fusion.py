@@ -170,10 +170,16 @@ def train(
             made = pool.map(lambda k: _train_fold(xgboost, k, *table, names, config, device), range(config.folds))
             for path, model in zip(paths, made, strict=True):
                 write_atomically(path, lambda p, model=model: p.write_bytes(model))
+    return load_models(place, config, device)
+
+
+def load_models(place: Path, config: Fusion, device: Device) -> Models:
+    """The models that train() left in the folder."""
+    xgboost = load_xgboost()
     boosters = []
-    for path in paths:
+    for k in range(config.folds):
         boosters.append(xgboost.Booster())
-        boosters[-1].load_model(path)
+        boosters[-1].load_model(place / f"fold-{k}.ubj")
         boosters[-1].set_param({"device": device.kind, "nthread": numba.get_num_threads()})
     return Models(boosters, config)
 

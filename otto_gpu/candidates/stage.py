@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,18 @@ import pyarrow.parquet as pq
 
 from otto_gpu.candidates.coverage import Coverage, coverage_table, label_rows
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, fuse, popular_items
-from otto_gpu.candidates.fusion import FUSION, Inputs, Models, choose, chosen_as, lessons, load_xgboost, reciprocal_ranks, train
+from otto_gpu.candidates.fusion import (
+    FUSION,
+    Inputs,
+    Models,
+    choose,
+    chosen_as,
+    lessons,
+    load_models,
+    load_xgboost,
+    reciprocal_ranks,
+    train,
+)
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.nearest import Index, name_nearest
 from otto_gpu.candidates.recipes import CandidatesConfig
@@ -25,13 +38,15 @@ from otto_gpu.events.split import Period
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
+from otto_gpu.workers import HERE, Shared, Workers
 
 LEARNS = "validation"  # the period whose labels the fusion learns from
 
 
 def run(
-    folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device: Device, reporter: Reporter
-) -> dict:
+    folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device: Device, reporter: Reporter,
+    workers: Workers = HERE,
+) -> dict:  # fmt: skip
     """candidates/{split}/part-*.parquet, coverage.json and, with learned fusion, the models in candidates/fusion.
 
     With fusion, what the sources name lies in the folder `named` as long as the stage runs, and what was chosen of it stays.
@@ -40,9 +55,9 @@ def run(
         load_xgboost()  # what is missing is said at the beginning
     named = folder / "named" if config.fusion else folder / "candidates"
     for split in SPLITS:
-        _name(named / split, run_dir, split, config, targets, device, reporter)
+        _name(_Sources(named / split, run_dir, split, config, targets, device), reporter, workers)
     if config.fusion:
-        _choose(folder, run_dir, config, targets, device, reporter)
+        _choose(folder, run_dir, config, targets, device, reporter, workers)
     facts, coverage = {"sessions": 0, "candidates": 0}, {}
     codes = {t: targets.code(t) for t in targets.names}
     for split in SPLITS:
@@ -63,28 +78,62 @@ def run(
     return facts
 
 
-def _name(place: Path, run_dir: Path, split: str, config: CandidatesConfig, targets: TargetsConfig, device, reporter) -> None:
+@dataclass(frozen=True)
+class _Sources(Shared):
+    """Who names candidates in a period. place: where the parts go."""
+
+    place: Path
+    run_dir: Path
+    split: str
+    config: CandidatesConfig
+    targets: TargetsConfig
+    device: Device
+
+    @cached_property
+    def period(self) -> Period:
+        return load_period(self.run_dir, self.split)
+
+    @cached_property
+    def popular(self) -> np.ndarray:
+        return popular_items(self.period.known, self.config.popular_days)
+
+    @cached_property
+    def histories(self) -> Histories:
+        return Histories.of(self.period.history, self.config)
+
+    @cached_property
+    def stack(self) -> MatrixStack:
+        return MatrixStack.load(self.run_dir / "matrices" / self.split, self.config.matrices)
+
+    @cached_property
+    def vectors(self) -> dict[str, _Vectors]:
+        return {n: _Vectors(self.run_dir, self.split, s.vectors, self.device) for n, s in self.config.nearest.items()}
+
+
+def _name(sources: _Sources, reporter: Reporter, workers: Workers) -> None:
     """What the sources name, part by part of the sessions; parts that are there already stay as they are."""
-    place.mkdir(parents=True, exist_ok=True)
-    period = load_period(run_dir, split)
-    sessions, popular = period.sessions, popular_items(period.known, config.popular_days)
-    histories = Histories.of(period.history, config)
-    stack = MatrixStack.load(run_dir / "matrices" / split, config.matrices)
-    vectors = {name: _Vectors(run_dir, split, source.vectors, device) for name, source in config.nearest.items()}
-    with reporter.work(f"candidates, {split}", "sessions", len(sessions)) as work:
-        for i, first in enumerate(range(0, len(sessions), config.chunk_sessions)):
-            part = slice(first, first + config.chunk_sessions)
-            path, chunk = place / f"part-{i:05d}.parquet", sessions[part]
-            if not path.exists():
-                mine = histories.chunk(chunk)
-                named = evaluate_recipes(mine, stack, config, targets.types)
-                named = {r: named[r] for r in config.outputs}
-                for name, source in config.nearest.items():
-                    v = vectors[name]
-                    named[name] = name_nearest(mine, v.queries_of(part), v.items, source, v.index)
-                candidates = fuse(chunk, mine, named, popular, config, targets.types)
-                _save_part(path, candidates, _labels(candidates, period, targets))
-            work.advance(len(chunk))
+    sources.place.mkdir(parents=True, exist_ok=True)
+    n = len(sources.period.sessions)
+    with reporter.work(f"candidates, {sources.split}", "sessions", n) as work:
+        for _, sessions in workers.map(_name_part, sources, range(-(-n // sources.config.chunk_sessions))):
+            work.advance(sessions)
+
+
+def _name_part(sources: _Sources, i: int) -> int:
+    """How many sessions the part has."""
+    config, targets = sources.config, sources.targets
+    part = slice(i * config.chunk_sessions, (i + 1) * config.chunk_sessions)
+    path, chunk = sources.place / f"part-{i:05d}.parquet", sources.period.sessions[part]
+    if not path.exists():
+        mine = sources.histories.chunk(chunk)
+        named = evaluate_recipes(mine, sources.stack, config, targets.types)
+        named = {r: named[r] for r in config.outputs}
+        for name, source in config.nearest.items():
+            v = sources.vectors[name]
+            named[name] = name_nearest(mine, v.queries_of(part), v.items, source, v.index)
+        candidates = fuse(chunk, mine, named, sources.popular, config, targets.types)
+        _save_part(path, candidates, _labels(candidates, sources.period, targets))
+    return len(chunk)
 
 
 class _Vectors:
@@ -105,9 +154,40 @@ def _labels(candidates: Candidates, period: Period, targets: TargetsConfig) -> d
     return {t: label_rows(candidates, period.labels, targets.code(t), period.known.n_items) for t in targets.names}
 
 
-def _choose(folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device, reporter) -> None:
+@dataclass(frozen=True)
+class _Choice(Shared):
+    """Who chooses among what was named in a period. learnt: whether there are models in candidates/fusion."""
+
+    folder: Path
+    run_dir: Path
+    split: str
+    config: CandidatesConfig
+    targets: TargetsConfig
+    device: Device
+    learnt: bool
+
+    @cached_property
+    def period(self) -> Period:
+        return load_period(self.run_dir, self.split)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs(self.period.known, self.period.history)
+
+    @cached_property
+    def models(self) -> Models:
+        return load_models(self.folder / "candidates" / FUSION, self.config.fusion, self.device)
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        if not self.learnt:
+            return reciprocal_ranks(candidates)
+        out_of_fold = self.split == LEARNS
+        return self.models.score(self.inputs.of(candidates), candidates.session if out_of_fold else None)
+
+
+def _choose(folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device, reporter, workers) -> None:
     """Trains the fusion, and writes the candidates that stay."""
-    fusion, models = config.fusion, None
+    fusion = config.fusion
     weights = {t: targets.weights[t] for t in targets.names if targets.weights[t] > 0}
 
     def learns():
@@ -115,29 +195,30 @@ def _choose(folder: Path, run_dir: Path, config: CandidatesConfig, targets: Targ
             yield candidates, {t: mask for t, mask in labels.items() if t in weights}
 
     sessions, rows = lessons(learns())
+    learnt = sessions >= fusion.min_sessions
+    if not learnt:
+        reporter.say(f"  fusion: {sessions} sessions to learn from, too few: reciprocal ranks decide")
     for split in SPLITS:
-        period = load_period(run_dir, split)
-        inputs = Inputs(period.known, period.history)
-        if split == LEARNS and sessions < fusion.min_sessions:
-            reporter.say(f"  fusion: {sessions} sessions to learn from, too few: reciprocal ranks decide")
-        elif split == LEARNS:
-            place = folder / "candidates" / FUSION
-            models = train(place, learns(), rows, weights, inputs, config.named_by, fusion, device)
-        place = folder / "candidates" / split
-        place.mkdir(parents=True, exist_ok=True)
-        with reporter.work(f"fusion, {split}", "sessions", len(period.sessions)) as work:
-            for path, candidates, labels in _loaded(folder / "named" / split, config, targets):
-                if not (place / path.name).exists():
-                    ranked = choose(candidates, _score(models, candidates, inputs, split == LEARNS), fusion.keep)
-                    stay = ranked.ranks[:, -1] != UNRANKED
-                    _save_part(place / path.name, ranked.where(stay), {t: mask[stay] for t, mask in labels.items()})
-                work.advance(len(candidates.sessions))
+        choice = _Choice(folder, run_dir, split, config, targets, device, learnt)
+        if learnt and split == LEARNS:
+            train(folder / "candidates" / FUSION, learns(), rows, weights, choice.inputs, config.named_by, fusion, device)
+        (folder / "candidates" / split).mkdir(parents=True, exist_ok=True)
+        files = sorted((folder / "named" / split).glob("part-*.parquet"))
+        with reporter.work(f"fusion, {split}", "sessions", len(choice.period.sessions)) as work:
+            for _, chosen in workers.map(_choose_part, choice, [f.name for f in files]):
+                work.advance(chosen)
 
 
-def _score(models: Models | None, candidates: Candidates, inputs: Inputs, out_of_fold: bool) -> np.ndarray:
-    if models is None:
-        return reciprocal_ranks(candidates)
-    return models.score(inputs.of(candidates), candidates.session if out_of_fold else None)
+def _choose_part(choice: _Choice, name: str) -> int:
+    """How many sessions the part has."""
+    path = choice.folder / "candidates" / choice.split / name
+    named = choice.folder / "named" / choice.split / name
+    candidates, labels = load_part(named, choice.config.named_by, choice.targets.names)
+    if not path.exists():
+        ranked = choose(candidates, choice.score(candidates), choice.config.fusion.keep)
+        stay = ranked.ranks[:, -1] != UNRANKED
+        _save_part(path, ranked.where(stay), {t: mask[stay] for t, mask in labels.items()})
+    return len(candidates.sessions)
 
 
 def _loaded(place: Path, config: CandidatesConfig, targets: TargetsConfig) -> Iterator[tuple[Path, Candidates, dict]]:

@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.device import Device
+from otto_gpu.events.log import EventLog
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
+from otto_gpu.workers import HERE, Shared, Workers
 
 
-def run(folder: Path, run_dir: Path, config: MatricesConfig, device: Device, reporter: Reporter) -> dict:
-    """Each period's matrices see what is known in it: the events before it and its histories."""
+@dataclass(frozen=True)
+class _Logs(Shared):
+    folder: Path
+    run_dir: Path
+    config: MatricesConfig
+    device: Device
+
+    @cached_property
+    def _one(self) -> dict[str, EventLog]:
+        return {}
+
+    def known(self, split: str) -> EventLog:
+        """What is known in a period: the events before it and its histories. One log at a time is in memory."""
+        if split not in self._one:
+            self._one.clear()
+            self._one[split] = load_period(self.run_dir, split).known
+        return self._one[split]
+
+
+def run(
+    folder: Path, run_dir: Path, config: MatricesConfig, device: Device, reporter: Reporter, workers: Workers = HERE
+) -> dict:
+    """matrices/{split}/{rule}.parquet"""
     rows = 0
-    with reporter.work("matrices", "rules", len(SPLITS) * len(config.rules)) as work:
-        for split in SPLITS:
-            place = folder / "matrices" / split
-            place.mkdir(parents=True, exist_ok=True)
-            todo = {n: r for n, r in config.rules.items() if not (place / f"{n}.parquet").exists()}
-            known = load_period(run_dir, split).known if todo else None
-            work.advance(len(config.rules) - len(todo))
-            for name, rule in todo.items():
-                matrix = build_matrix(known, rule, config.engine, device)
-                write_atomically(place / f"{name}.parquet", matrix.save)
-                reporter.note(f"  matrices/{split}/{name}: {len(matrix):,} rows")
-                rows += len(matrix)
-                work.advance()
+    tasks = [(split, name) for split in SPLITS for name in config.rules]
+    for split in SPLITS:
+        (folder / "matrices" / split).mkdir(parents=True, exist_ok=True)
+    logs = _Logs(folder, run_dir, config, device)
+    with reporter.work("matrices", "rules", len(tasks)) as work:
+        for (split, name), made in workers.map(_build, logs, tasks):
+            if made is not None:
+                reporter.note(f"  matrices/{split}/{name}: {made:,} rows")
+                rows += made
+            work.advance()
     return {"rows": rows}
+
+
+def _build(logs: _Logs, task: tuple[str, str]) -> int | None:
+    """The rows of a matrix; None for one that is there."""
+    split, name = task
+    path = logs.folder / "matrices" / split / f"{name}.parquet"
+    if path.exists():
+        return None
+    matrix = build_matrix(logs.known(split), logs.config.rules[name], logs.config.engine, logs.device)
+    write_atomically(path, matrix.save)
+    return len(matrix)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.sampling import negative_share, sampled_rows
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
+from otto_gpu.workers import HERE, Shared, Workers
 
 SPLIT = "validation"  # its labels train the rankers
 
@@ -66,33 +68,58 @@ def blocks(candidates: Candidates, rows: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
+@dataclass(frozen=True)
+class _Sampler(Shared):
+    """shares: per target the probability to keep a negative; the other fields: as feature_maker's."""
+
+    place: Path
+    run_dir: Path
+    config: FeaturesConfig
+    candidates: CandidatesConfig
+    targets: TargetsConfig
+    rules: tuple[str, ...]
+    embeddings: tuple[str, ...]
+    shares: dict[str, float]
+
+    @cached_property
+    def maker(self) -> FeatureMaker:
+        return feature_maker(self.run_dir, SPLIT, self.config, self.candidates, self.targets, self.rules, self.embeddings)
+
+
 def run(
     folder: Path, run_dir: Path, config: FeaturesConfig, candidates_config: CandidatesConfig, targets: TargetsConfig, rules,
-    reporter: Reporter, embeddings=(),
+    reporter: Reporter, embeddings=(), workers: Workers = HERE,
 ) -> dict:  # fmt: skip
     """embeddings: as feature_maker's."""
     place = folder / "features" / SPLIT
     place.mkdir(parents=True, exist_ok=True)
-    maker = feature_maker(run_dir, SPLIT, config, candidates_config, targets, rules, embeddings)
-    (folder / "features/catalogue.json").write_text(json.dumps([asdict(c) for c in maker.catalogue.columns], indent=0))
     files = parts(run_dir, SPLIT)
     shares = _shares(files, targets, config)
+    sampler = _Sampler(place, run_dir, config, candidates_config, targets, tuple(rules), tuple(embeddings), shares)
+    catalogue = sampler.maker.catalogue
+    (folder / "features/catalogue.json").write_text(json.dumps([asdict(c) for c in catalogue.columns], indent=0))
     rows = 0
-    total = sum(pq.read_metadata(f).num_rows for f in files)
-    with reporter.work("features", "candidates", total) as work:
-        for file in files:
-            path = place / file.name
-            if not path.exists():
-                candidates, labels = load_part(file, candidates_config.sources, targets.names)
-                tables = []
-                for first, last in blocks(candidates, config.chunk_rows):
-                    part = slice(candidates.pointer[first], candidates.pointer[last])
-                    block = candidates.rows(first, last)
-                    tables.append(_sampled(block, {t: m[part] for t, m in labels.items()}, maker, shares, targets, config.seed))
-                write_atomically(path, lambda p, tables=tables: pq.write_table(pa.concat_tables(tables), p, compression="zstd"))
-            rows += pq.read_metadata(path).num_rows
-            work.advance(pq.read_metadata(file).num_rows)
-    return {"columns": len(maker.catalogue), "rows": rows}
+    sizes = {file: pq.read_metadata(file).num_rows for file in files}
+    with reporter.work("features", "candidates", sum(sizes.values())) as work:
+        for file, stayed in workers.map(_sample_part, sampler, files):
+            rows += stayed
+            work.advance(sizes[file])
+    return {"columns": len(catalogue), "rows": rows}
+
+
+def _sample_part(sampler: _Sampler, file: Path) -> int:
+    """How many rows of the part stay."""
+    path, targets = sampler.place / file.name, sampler.targets
+    if not path.exists():
+        candidates, labels = load_part(file, sampler.candidates.sources, targets.names)
+        tables = []
+        for first, last in blocks(candidates, sampler.config.chunk_rows):
+            part = slice(candidates.pointer[first], candidates.pointer[last])
+            block = candidates.rows(first, last)
+            masks = {t: mask[part] for t, mask in labels.items()}
+            tables.append(_sampled(block, masks, sampler.maker, sampler.shares, targets, sampler.config.seed))
+        write_atomically(path, lambda p: pq.write_table(pa.concat_tables(tables), p, compression="zstd"))
+    return pq.read_metadata(path).num_rows
 
 
 def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -> dict[str, float]:

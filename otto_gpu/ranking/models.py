@@ -18,6 +18,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.samples import with_target
 from otto_gpu.ranking.settings import RankingConfig
+from otto_gpu.run import write_atomically
 from otto_gpu.schema import nearest
 
 NAMES = "features.json"
@@ -96,7 +97,7 @@ class Models:
 
     def save(self, folder: Path) -> None:
         facts = {t: {"folder": e.folder, "columns": e.names} for t, e in self.ensembles.items()}
-        (folder / "models" / NAMES).write_text(json.dumps(facts))
+        write_atomically(folder / "models" / NAMES, lambda p: p.write_text(json.dumps(facts)))
 
     def groups(self, target: str) -> tuple[str, ...]:
         """Whose scores there are; empty for a target that was not trained."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,47 +26,71 @@ from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.settings import RECALL, RankingConfig
 from otto_gpu.run import write_atomically
+from otto_gpu.workers import HERE, Shared, Workers
+
+
+@dataclass(frozen=True)
+class _Scorer(Shared):
+    folder: Path
+    run_dir: Path
+    split: str
+    config: RankingConfig
+    candidates: CandidatesConfig
+    chunk_rows: int
+    targets: TargetsConfig
+    make_features: Callable[[str], FeatureMaker]
+    device: Device
+
+    @cached_property
+    def models(self) -> Models:
+        return Models.load(self.run_dir, self.config, self.targets, self.device, numba.get_num_threads())
+
+    @cached_property
+    def maker(self) -> FeatureMaker:
+        return self.make_features(self.split)
 
 
 def predict(
     folder: Path, run_dir: Path, config: RankingConfig, candidates_config: CandidatesConfig, chunk_rows: int,
-    targets: TargetsConfig, make_features: Callable[[str], FeatureMaker], device: Device, threads: int, reporter: Reporter,
+    targets: TargetsConfig, make_features: Callable[[str], FeatureMaker], device: Device, reporter: Reporter,
+    workers: Workers = HERE,
 ) -> dict:  # fmt: skip
     """predictions/{split}/{target}/part-*.parquet: session, aid and one float32 score per group.
 
-    make_features(split) -> FeatureMaker, asked for once per split where there are models.
+    make_features(split) -> FeatureMaker, asked for where there are models.
     """
-    models = Models.load(run_dir, config, targets, device, threads)
     rows = 0
     for split in SPLITS:
-        files = parts(run_dir, split)
-        maker: FeatureMaker | None = None
         for target in targets.names:
             (folder / "predictions" / split / target).mkdir(parents=True, exist_ok=True)
-        with reporter.work(f"scoring, {split}", "candidates", sum(pq.read_metadata(f).num_rows for f in files)) as work:
-            for file in files:
-                paths = {t: folder / "predictions" / split / t / file.name for t in targets.names}
-                candidates, _ = load_part(file, candidates_config.sources, ())
-                rows += len(candidates)
-                if all(p.exists() for p in paths.values()):
-                    work.advance(len(candidates))
-                    continue
-                if maker is None and models.ensembles:
-                    maker = make_features(split)
-                scores = {t: np.empty((len(candidates), len(models.groups(t)) + 1), np.float32) for t in targets.names}
-                for first, last in blocks(candidates, chunk_rows):
-                    block = candidates.rows(first, last)
-                    part = slice(candidates.pointer[first], candidates.pointer[last])
-                    fold = fold_of(block.session, config.folds, config.seed) if split == SPLIT else None
-                    found = models.scores(maker.make(block), fold) if maker is not None else {}
-                    for target in targets.names:
-                        if target in found:
-                            scores[target][part, :-1] = np.nan_to_num(found[target])
-                        scores[target][part, -1] = hand_set_score(block, candidates_config.order_of(target))
-                    work.advance(len(block))
-                for target, path in paths.items():
-                    _save_scores(path, candidates, scores[target], [*models.groups(target), RECALL])
+        sizes = {file: pq.read_metadata(file).num_rows for file in parts(run_dir, split)}
+        scorer = _Scorer(folder, run_dir, split, config, candidates_config, chunk_rows, targets, make_features, device)
+        with reporter.work(f"scoring, {split}", "candidates", sum(sizes.values())) as work:
+            for file, _ in workers.map(_score_part, scorer, sizes):
+                work.advance(sizes[file])
+        rows += sum(sizes.values())
     return {"candidates": rows}
+
+
+def _score_part(scorer: _Scorer, file: Path) -> None:
+    names, split = scorer.targets.names, scorer.split
+    paths = {t: scorer.folder / "predictions" / split / t / file.name for t in names}
+    if all(p.exists() for p in paths.values()):
+        return
+    config, models = scorer.config, scorer.models
+    candidates, _ = load_part(file, scorer.candidates.sources, ())
+    scores = {t: np.empty((len(candidates), len(models.groups(t)) + 1), np.float32) for t in names}
+    for first, last in blocks(candidates, scorer.chunk_rows):
+        block = candidates.rows(first, last)
+        part = slice(candidates.pointer[first], candidates.pointer[last])
+        fold = fold_of(block.session, config.folds, config.seed) if split == SPLIT else None
+        found = models.scores(scorer.maker.make(block), fold) if models.ensembles else {}
+        for target in names:
+            if target in found:
+                scores[target][part, :-1] = np.nan_to_num(found[target])
+            scores[target][part, -1] = hand_set_score(block, scorer.candidates.order_of(target))
+    for target, path in paths.items():
+        _save_scores(path, candidates, scores[target], [*models.groups(target), RECALL])
 
 
 def hand_set_score(candidates: Candidates, source: str) -> np.ndarray:

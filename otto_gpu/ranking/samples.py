@@ -33,6 +33,10 @@ class Samples:
         self._keep = self.rows * len(catalogue) * 4 <= kept_mb << 20
         self._kept: list | None = None
 
+    def __getstate__(self) -> dict:
+        """Without what is kept in memory: whoever gets a copy reads the rows himself."""
+        return self.__dict__ | {"_more": None, "_kept": None}
+
     def _read(self) -> Iterator[tuple]:
         for file in self._files:
             table = pq.read_table(file, filters=[(sampled(self._target), "==", 1)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,29 +20,31 @@ from otto_gpu.ranking.models import POOL, TARGET, Models, cascade_column, load_r
 from otto_gpu.ranking.samples import More, Pooled, Samples
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.ranking.trainer import Trainer
+from otto_gpu.workers import HERE, Shared, Workers
 
 
 def train(
-    folder: Path, run_dir: Path, config: RankingConfig, targets: TargetsConfig, device: Device, threads: int, reporter: Reporter
-) -> dict:
+    folder: Path, run_dir: Path, config: RankingConfig, targets: TargetsConfig, device: Device, threads: int,
+    reporter: Reporter, workers: Workers = HERE,
+) -> dict:  # fmt: skip
     """models/{target}/{group}/fold-{k}.ubj with fold-{k}.json (log, importance), search.json where there is a search, and
     models/features.json: {target with models: {"folder": below models/, "columns": [those that they take]}}."""
     order = training_order(targets.names, config.cascade)
-    ranker = load_ranker(config.ranker)
     files = sorted((run_dir / "features" / SPLIT).glob("part-*.parquet"))
     catalogue = tuple(c["name"] for c in json.loads((run_dir / "features/catalogue.json").read_text()))
-    finished = Models(ranker, {}, {t: targets.code(t) for t in targets.names})
+    finished = Models(load_ranker(config.ranker), {}, {t: targets.code(t) for t in targets.names})
     poor, each = [], len(config.groups) * config.folds
+    (folder / "models").mkdir(exist_ok=True)
 
     def rows_of(target: str, more: More | None = None) -> Samples:
         return Samples(files, target, catalogue, config.batch_rows, more, config.kept_mb)
 
     def fit(samples: Samples | Pooled, place: str, names: tuple[str, ...], advance: Callable[[int], None], what: str) -> None:
         cache = folder / "cache"  # no output: it goes when the stage is done
-        trainer = Trainer(folder / "models" / place, cache, samples, names, ranker, config, device, threads)
-        for name, group in trainer.groups(reporter).items():
-            scores = trainer.train(name, group, advance)
-            told = f"eval-{group.metric} {np.mean(scores):.4f} (mean of {len(scores)} folds)" if scores else "no model"
+        trainer = Trainer(folder / "models" / place, cache, samples, names, config, device, threads)
+        groups = trainer.groups(reporter, workers)
+        for name, scores in trainer.train(groups, advance, workers).items():
+            told = f"eval-{groups[name].metric} {np.mean(scores):.4f} (mean of {len(scores)} folds)" if scores else "no model"
             reporter.say(f"  {what}, {name}: {samples.rows:,} rows, {samples.positives:,} positives, {told}")
 
     with reporter.work("rankers", "models", len(order) * each) as work:
@@ -56,7 +60,8 @@ def train(
                 continue
             earlier = [e for e in config.cascade.get(target, ()) if e in finished.ensembles]
             if earlier:
-                samples = rows_of(target, _voices(finished, earlier, config))
+                finished.save(folder)
+                samples = rows_of(target, _Voices(folder, config, targets, device, threads, earlier))
             names = (*catalogue, *map(cascade_column, earlier))
             fit(samples, target, names, work.advance, target)
             finished.add(target, folder, config, target, names, device, threads)
@@ -66,16 +71,25 @@ def train(
                 fit(pooled, POOL, (*catalogue, TARGET), work.advance, "all targets")
                 for target in poor:
                     finished.add(target, folder, config, POOL, (*catalogue, TARGET), device, threads)
-    (folder / "models").mkdir(exist_ok=True)
     finished.save(folder)
     return {"models": len(list((folder / "models").rglob("*.ubj")))}
 
 
-def _voices(models: Models, earlier: list[str], config: RankingConfig) -> More:
+@dataclass(frozen=True)
+class _Voices(Shared):
     """(features, session) -> float32 [m, earlier]: the out-of-fold scores of the earlier targets."""
 
-    def voices(features: np.ndarray, session: np.ndarray) -> np.ndarray:
-        scores = models.scores(features, fold_of(session, config.folds, config.seed))
-        return np.column_stack([voice(scores[e]) for e in earlier])
+    folder: Path
+    config: RankingConfig
+    targets: TargetsConfig
+    device: Device
+    threads: int
+    earlier: list[str]
 
-    return voices
+    @cached_property
+    def models(self) -> Models:
+        return Models.load(self.folder, self.config, self.targets, self.device, self.threads)
+
+    def __call__(self, features: np.ndarray, session: np.ndarray) -> np.ndarray:
+        scores = self.models.scores(features, fold_of(session, self.config.folds, self.config.seed))
+        return np.column_stack([voice(scores[e]) for e in self.earlier])

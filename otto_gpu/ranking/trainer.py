@@ -1,4 +1,4 @@
-"""Trains the groups of one target, with the settings that they have or that a search finds, their folds side by side.
+"""Trains the groups of one target, with the settings that they have or that a search finds, models side by side.
 
 Boosting grows one tree after the other, which leaves little for several threads to do: with a model per thread all are busy.
 """
@@ -6,54 +6,70 @@ Boosting grows one tree after the other, which leaves little for several threads
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 
 from otto_gpu.device import Device
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
+from otto_gpu.ranking.models import load_ranker
 from otto_gpu.ranking.samples import Pooled, Samples
 from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.run import write_atomically
+from otto_gpu.workers import HERE, Shared, Workers
 
 
 @dataclass
-class Trainer:
+class Trainer(Shared):
     """place: the folder of the target's models; cache: a folder for rows that memory does not hold; names: the rows' columns;
-    ranker: a module of the registry."""
+    threads: of all models side by side."""
 
     place: Path
     cache: Path
     samples: Samples | Pooled
     names: tuple[str, ...]
-    ranker: object
     config: RankingConfig
     device: Device
     threads: int
 
-    def __post_init__(self):
-        fold_bytes = self.samples.rows * len(self.names)  # prepared: a byte a value
-        kept = self.config.kept_mb << 20
+    @cached_property
+    def _fold_bytes(self) -> int:
+        return self.samples.rows * len(self.names)  # prepared: a byte a value
+
+    @property
+    def _kept(self) -> int:
+        return self.config.kept_mb << 20
+
+    @cached_property
+    def _at_once(self) -> int:
         # a GPU trains one model at a time; elsewhere as many as there are threads and as memory holds
-        at_once = 1 if self.device.kind == "cuda" else max(kept // fold_bytes, 1)
-        self._workers = min(self.threads, self.config.folds, at_once)
-        self._each = max(self.threads // self._workers, 1)
-        self._keep = self.config.folds * fold_bytes <= kept
-        self._from_disk = fold_bytes > kept
-        self._folds = [
-            k for k in range(self.config.folds) if all(self.samples.both_labels(self._of_fold(k, i)) for i in (True, False))
-        ]
-        self._prepared: dict[int, tuple] = {}
-        self._kind: tuple | None = None
+        most = 1 if self.device.kind == "cuda" else max(self._kept // self._fold_bytes, 1)
+        return min(self.threads, self.config.folds, most)
+
+    @cached_property
+    def _each(self) -> int:
+        """Threads of a model. They decide about its last bits, so a cluster's worker takes as many."""
+        return max(self.threads // self._at_once, 1)
+
+    @cached_property
+    def _folds(self) -> list[int]:
+        """Those that can be trained and judged."""
+        both = self.samples.both_labels
+        return [k for k in range(self.config.folds) if all(both(self._of_fold(k, inside)) for inside in (True, False))]
+
+    @cached_property
+    def _prepared(self) -> dict[int, tuple]:
+        return {}
 
     def _of_fold(self, fold: int, inside: bool) -> Callable[[np.ndarray], np.ndarray]:
         return lambda session: (fold_of(session, self.config.folds, self.config.seed) == fold) == inside
 
-    def groups(self, reporter: Reporter) -> dict[str, Group]:
+    def groups(self, reporter: Reporter, workers: Workers = HERE) -> dict[str, Group]:
         """The groups with their settings, searched for where the configuration says so."""
         if self.config.search is None or not self._folds:
             return self.config.groups
@@ -63,7 +79,8 @@ class Trainer:
         for name, group in self.config.groups.items():
             place = self.place / name
             place.mkdir(parents=True, exist_ok=True)
-            result[name], record = best_settings(place / "search.json", self.config.search, group, self._judge)
+            judge = partial(self._judge, workers=workers)
+            result[name], record = best_settings(place / "search.json", self.config.search, group, judge)
             trials = record["trials"]
             reporter.say(
                 f"  {self.place.name}, {name}: {len(trials)} trials, eval-{group.metric} {trials[0]['score']:.4f} -> "
@@ -71,49 +88,59 @@ class Trainer:
             )
         return result
 
-    def _judge(self, group: Group) -> list[float]:
+    def _judge(self, group: Group, workers: Workers) -> list[float]:
         """The best figure on each held-out fold."""
-        scores = {fold: log["best_score"] for fold, (_, log) in self._side_by_side(group, self._folds)}
+        tasks = [(group, k) for k in self._folds]
+        scores = {fold: score for (_, fold), score in workers.map(_judge_fold, self, tasks, self._at_once)}
         return [scores[k] for k in self._folds]
 
-    def train(self, name: str, group: Group, advance: Callable[[int], None]) -> list[float]:
-        """Models with their logs and importances; the best figure of each fold that can be trained."""
-        place = self.place / name
-        place.mkdir(parents=True, exist_ok=True)
-        advance(self.config.folds - len(self._folds))
-        logs = {k: place / f"fold-{k}.json" for k in self._folds}
-        todo = [k for k in self._folds if not logs[k].exists()]  # written last: model and log are there together
-        advance(len(self._folds) - len(todo))
-        for fold, (model, log) in self._side_by_side(group, todo):
-            write_atomically(place / f"fold-{fold}.ubj", lambda p: p.write_bytes(bytes(model.save_raw("ubj"))))
-            log["importance"] = self.ranker.importance(model, self.names)
-            write_atomically(logs[fold], lambda p: p.write_text(json.dumps(log)))
+    def train(
+        self, groups: dict[str, Group], advance: Callable[[int], None], workers: Workers = HERE
+    ) -> dict[str, list[float]]:
+        """Models with their logs and importances; per group the best figure of each fold that can be trained."""
+        for name in groups:
+            (self.place / name).mkdir(parents=True, exist_ok=True)
+        advance(len(groups) * (self.config.folds - len(self._folds)))
+        tasks = [(name, group, k) for name, group in groups.items() for k in self._folds]
+        scores = {}
+        for (name, _, fold), score in workers.map(_train_and_keep, self, tasks, self._at_once):
+            scores[name, fold] = score
             advance(1)
-        return [json.loads(path.read_text())["best_score"] for path in logs.values()]
+        return {name: [scores[name, k] for k in self._folds] for name in groups}
 
-    def _side_by_side(self, group: Group, folds: list[int]) -> Iterator[tuple[int, tuple]]:
-        """(fold, (model, log)) as they get done."""
-        if self._kind != self.ranker.alike(group):
-            self._prepared, self._kind = {}, self.ranker.alike(group)
-        with ThreadPoolExecutor(self._workers) as pool:
-            jobs = {pool.submit(self._train_fold, group, k): k for k in folds}
-            try:
-                for job in as_completed(jobs):
-                    yield jobs[job], job.result()
-            finally:
-                pool.shutdown(cancel_futures=True)
+    def _new_cache(self) -> Path:
+        """A folder of its own for every training: several may run at the same time, in several processes."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(dir=self.cache))
 
     def _train_fold(self, group: Group, fold: int) -> tuple:
-        prepared = self._prepared.get(fold)
-        if prepared is None:
+        """(model, log)"""
+        ranker = load_ranker(self.config.ranker)
+        kind, prepared = self._prepared.get(fold, (None, None))
+        if kind != ranker.alike(group):
+            prepared, self._prepared[fold] = None, (None, None)  # the old rows go before the new ones come
             held_out, others = (self._of_fold(fold, inside) for inside in (True, False))
-            cache = self.cache / f"fold-{fold}" if self._from_disk else None
-            if cache is not None:
-                cache.mkdir(parents=True, exist_ok=True)
-            prepared = self.ranker.prepare(
+            prepared = ranker.prepare(
                 group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each,
-                cache,
+                self._new_cache() if self._fold_bytes > self._kept else None,
             )  # fmt: skip
-            if self._keep:
-                self._prepared[fold] = prepared
-        return self.ranker.train(group, prepared, self.device.kind, self._each, self.config.seed + fold)
+            if self.config.folds * self._fold_bytes <= self._kept:
+                self._prepared[fold] = ranker.alike(group), prepared
+        return ranker.train(group, prepared, self.device.kind, self._each, self.config.seed + fold)
+
+
+def _judge_fold(trainer: Trainer, task: tuple[Group, int]) -> float:
+    _, log = trainer._train_fold(*task)
+    return log["best_score"]
+
+
+def _train_and_keep(trainer: Trainer, task: tuple[str, Group, int]) -> float:
+    """The best figure on the fold."""
+    name, group, fold = task
+    model_path, log_path = (trainer.place / name / f"fold-{fold}.{kind}" for kind in ("ubj", "json"))
+    if not log_path.exists():  # written last: model and log are there together
+        model, log = trainer._train_fold(group, fold)
+        log["importance"] = load_ranker(trainer.config.ranker).importance(model, trainer.names)
+        write_atomically(model_path, lambda p: p.write_bytes(bytes(model.save_raw("ubj"))))
+        write_atomically(log_path, lambda p: p.write_text(json.dumps(log)))
+    return json.loads(log_path.read_text())["best_score"]

@@ -47,9 +47,8 @@ def cache_of(place):
 def trained(place, threads=1, rows=None, advanced=None, **config):
     """{file: bytes} of every group."""
     config = CONFIG.model_copy(update=config)
-    mine = Trainer(place, cache_of(place), rows or Rows(), NAMES, xgb, config, choose_device("cpu"), threads)
-    for name, group in GROUPS.items():
-        mine.train(name, group, (advanced if advanced is not None else []).append)
+    mine = Trainer(place, cache_of(place), rows or Rows(), NAMES, config, choose_device("cpu"), threads)
+    mine.train(GROUPS, (advanced if advanced is not None else []).append)
     return {str(path.relative_to(place)): path.read_bytes() for path in place.rglob("fold-*")}
 
 
