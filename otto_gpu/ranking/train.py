@@ -60,7 +60,7 @@ def train(
                 continue
             earlier = [e for e in config.cascade.get(target, ()) if e in finished.ensembles]
             if earlier:
-                finished.save(folder)
+                finished.save(folder)  # for whoever asks them, in this process or another
                 samples = rows_of(target, _Voices(folder, config, targets, device, threads, earlier))
             names = (*catalogue, *map(cascade_column, earlier))
             fit(samples, target, names, work.advance, target)
