@@ -25,6 +25,7 @@ from rich.table import Table
 from benchmarks.measure import environment, write_json
 from benchmarks.peers.settings import LISTED, PEERS
 from otto_gpu.candidates.fuse import popular_items
+from otto_gpu.candidates.settings import FUSION
 from otto_gpu.config import Config, load_config
 from otto_gpu.errors import UserError
 from otto_gpu.evaluate import count_hits, paired_interval, score
@@ -213,7 +214,8 @@ def compare(run_dir: Path, config: Config, peers: list[str], bootstrap: int, say
         row |= {key: figures[key] for key in (f"recall@{targets.k}", "weighted", "interval")}
         row["otto_gpu_minus_this"] = paired_interval(full, found, truth, targets, bootstrap) if found is not full else None
         rows.append(row | method.costs | method.about)
-    coverage = json.loads((run_dir / "candidates/coverage.json").read_text())[SPLIT]["all"]
+    coverage = json.loads((run_dir / "candidates/coverage.json").read_text())[SPLIT]
+    coverage = coverage.get(FUSION, coverage["all"])  # of what stays
     best = max((row for row in rows if row["name"] != "otto_gpu"), key=lambda row: row["weighted"], default=None)
     return {
         "log": config.name,
