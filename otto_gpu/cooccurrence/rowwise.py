@@ -63,12 +63,14 @@ def build(log: EventLog, rule: MatrixRule) -> Matrix:
     if rule.self_pairs and rule.once_per == "pair_and_type":
         drop_covered = False  # the later event's own type may be missing among its partners
     left = _type_mask(rule.codes("left", log.types), log)
-    first, last, order, work = _postings(aid, kind, left, runs, log.n_items, rule.left_first, drop_covered, rule.self_pairs)
+    first, order, work = _postings(
+        _shares(starts, threads), starts, aid, kind, left, runs, log.n_items, rule.left_first, drop_covered, rule.self_pairs
+    )
     bound = np.minimum(work, rule.keep)
     out = np.concatenate([[0], np.cumsum(bound)])
     neighbours, weights = np.empty(out[-1], np.int32), np.empty(out[-1], np.float32)
     # equal shares of the work for the threads: pairs, and what a posting and a row cost besides
-    cost = np.concatenate([[0], np.cumsum(work + 4 * (last - first) + 1)])
+    cost = np.concatenate([[0], np.cumsum(work + 4 * np.diff(first) + 1)])
     shares = np.searchsorted(cost, np.linspace(0, cost[-1], threads + 1)[1:-1])
     shares = np.concatenate([[0], shares, [log.n_items]]).astype(np.int64)
     counts = np.zeros(log.n_items, np.int32)
@@ -77,7 +79,7 @@ def build(log: EventLog, rule: MatrixRule) -> Matrix:
     begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
     slope = (recency[1] - recency[0]) / (end - begin) if recency and end > begin else 0.0
     _rows(
-        shares, first, last, order, runs, right, _longest_row(work, log.n_items),
+        shares, first, order, runs, right, _longest_row(work, log.n_items),
         {None: 0, "pair": 1, "pair_and_type": len(log.types)}[rule.once_per], rule.which == "closest", rule.self_pairs,
         0.0 if half_life is None else STEPS_PER_HALF_LIFE / (half_life * 3.6e6), _decay_tables(),
         1.0 if recency is None else float(recency[0]), float(slope), begin,
@@ -86,6 +88,12 @@ def build(log: EventLog, rule: MatrixRule) -> Matrix:
     )  # fmt: skip
     pointer = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     return Matrix(pointer, *_compact(out, pointer, neighbours, weights), log.items)
+
+
+def _shares(starts: np.ndarray, threads: int) -> np.ndarray:
+    """int64 [threads + 1]: ranges of sessions with about as many events each."""
+    inner = np.searchsorted(starts, np.linspace(0, starts[-1], threads + 1)[1:-1])
+    return np.concatenate([[0], inner, [len(starts) - 1]]).astype(np.int64)
 
 
 def _type_mask(codes, log: EventLog) -> np.ndarray:
@@ -149,10 +157,8 @@ def _right_events(starts, aid, ts, kind, log: EventLog, rule: MatrixRule, thread
     """(right events RIGHT [r], place int32 [events + 1]): place[i] right events stand before kept event i."""
     mask = _type_mask(rule.codes("right", log.types), log)
     place = np.zeros(len(aid) + 1, np.int32)
-    shares = np.searchsorted(starts, np.linspace(0, len(aid), threads + 1)[1:-1])
-    shares = np.concatenate([[0], shares, [len(starts) - 1]]).astype(np.int64)
     if rule.right_first_seen or not mask.all():
-        _mark_right(shares, starts, aid, kind, mask, rule.right_first_seen, log.n_items, place)
+        _mark_right(_shares(starts, threads), starts, aid, kind, mask, rule.right_first_seen, log.n_items, place)
         np.cumsum(place, out=place)
     else:
         place[:] = np.arange(len(aid) + 1, dtype=np.int32)
@@ -238,38 +244,51 @@ def _find_runs(starts, ts, place, low, high, near, after, before, close, self_pa
                 run.hole, run.after = place[hole], place[rest]
 
 
-@njit(cache=True)
-def _postings(aid, kind, left, runs, n_items, left_first, drop_covered, self_pairs):
-    """Left events by item, newest first: those of item x are order[first[x]:last[x]]. work[x]: how many pairs they meet.
+@njit(parallel=True, cache=True)
+def _postings(shares, starts, aid, kind, left, runs, n_items, left_first, drop_covered, self_pairs):
+    """(first int64 [n_items + 1], order int32, work int64 [n_items]): left events by item, newest first: those of item x are
+    order[first[x]:first[x + 1]]. work[x]: how many pairs they meet.
 
     An event is covered, and dropped, if the next later event of its item in the session has all of its partners: every
     pair that it makes is then a duplicate of a later one.
     """
-    counts = np.zeros(n_items + 1, np.int64)
-    for i in range(len(aid)):
-        counts[aid[i] + 1] += 1
-    first = np.cumsum(counts)[:-1]
-    last = first.copy()
-    order = np.empty(len(aid), np.int32)
-    work = np.zeros(n_items, np.int64)
-    for i in range(len(aid) - 1, -1, -1):
-        if not left[kind[i]]:
-            continue
-        run = runs[i]
-        if run.begin == run.end or (left_first and i > 0 and runs[i - 1].session == run.session):
-            continue
-        x = aid[i]
-        if drop_covered and last[x] > first[x]:
-            later = runs[order[last[x] - 1]]
-            if later.session == run.session and later.begin <= run.begin and run.end <= later.end:
-                # of pairs of the item with itself, the later event misses only the one with itself
-                meets_later = self_pairs and later.own >= run.begin and later.own < run.end
-                if not meets_later or (run.own >= later.begin and run.own < later.end):
+    n_shares = len(shares) - 1
+    keeps = np.zeros(len(aid), np.bool_)
+    places = np.zeros((n_shares, n_items), np.int64)
+    works = np.zeros((n_shares, n_items), np.int64)
+    for t in prange(n_shares):
+        newest = np.full(n_items, len(aid), np.int64)  # the item's posting before, that is, the next later one
+        for s in range(shares[t + 1] - 1, shares[t] - 1, -1):
+            for i in range(starts[s + 1] - 1, starts[s] - 1, -1):
+                run = runs[i]
+                if not left[kind[i]] or run.begin == run.end or (left_first and i > starts[s]):
                     continue
-        order[last[x]] = i
-        last[x] += 1
-        work[x] += run.end - run.begin - (run.after - run.hole)
-    return first, last, order, work
+                x = aid[i]
+                if drop_covered and newest[x] < starts[s + 1]:
+                    later = runs[newest[x]]
+                    if later.begin <= run.begin and run.end <= later.end:
+                        # of pairs of the item with itself, the later event misses only the one with itself
+                        meets_later = self_pairs and later.own >= run.begin and later.own < run.end
+                        if not meets_later or (run.own >= later.begin and run.own < later.end):
+                            continue
+                newest[x] = i
+                keeps[i] = True
+                places[t, x] += 1
+                works[t, x] += run.end - run.begin - (run.after - run.hole)
+    first = np.zeros(n_items + 1, np.int64)
+    for x in range(n_items):
+        first[x + 1] = first[x]
+        for t in range(n_shares - 1, -1, -1):  # the newest sessions are in the last share
+            count = places[t, x]
+            places[t, x] = first[x + 1]
+            first[x + 1] += count
+    order = np.empty(first[n_items], np.int32)
+    for t in prange(n_shares):
+        for i in range(starts[shares[t + 1]] - 1, starts[shares[t]] - 1, -1):
+            if keeps[i]:
+                order[places[t, aid[i]]] = i
+                places[t, aid[i]] += 1
+    return first, order, works.sum(axis=0)
 
 
 def _longest_row(work: np.ndarray, n_items: int) -> int:
@@ -292,7 +311,7 @@ def _decay(dt, scale, tables):
 
 @njit(parallel=True, cache=True)
 def _rows(
-    shares, first, last, order, runs, right, longest, once, closest, self_pairs, scale, tables, recency, slope, begin,
+    shares, first, order, runs, right, longest, once, closest, self_pairs, scale, tables, recency, slope, begin,
     type_weight, typed, keep, out, neighbours, weights, counts,
 ):  # fmt: skip
     """once: 0 every pair, 1 once per session and y, else once per session, y and type (the number of types)."""
@@ -311,10 +330,10 @@ def _rows(
         for x in range(shares[t], shares[t + 1]):
             row_begin = stamp + 1
             session, n, waits = -1, 0, 0
-            for j in range(first[x], last[x]):
-                if j + 2 * AHEAD < last[x]:
+            for j in range(first[x], first[x + 1]):
+                if j + 2 * AHEAD < len(order):  # also those of the next items
                     _prefetch(runs, order[j + 2 * AHEAD])
-                if j + AHEAD < last[x]:
+                if j + AHEAD < len(order):
                     _prefetch(right, max(runs[order[j + AHEAD]].end - 1, 0))
                 run = runs[order[j]]
                 if run.session != session:
