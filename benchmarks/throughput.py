@@ -1,6 +1,7 @@
 """How many sessions a second get candidates, and how many candidates a second get features? `python -m benchmarks.throughput`
 
-The log is generated; the test period's sessions are what is worked on, with all recipes and the full catalogue.
+The log is generated; the test period's sessions are what is worked on, with all recipes and the full catalogue. The features of
+the matrices, which are most of them, are made by merging DataFrames too, for some of the sessions: both ways must agree.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from benchmarks.measure import alternate, environment, write_json
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
@@ -18,26 +20,60 @@ from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.cooccurrence.rule import RULES
+from otto_gpu.errors import UserError
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
 from otto_gpu.events.split import split_log
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.interaction import REDUCTIONS
 from otto_gpu.features.stage import blocks
+from otto_gpu.features.weightings import WEIGHTINGS, HistoryItems
 
 EVENTS_PER_SESSION = 16.8  # of the generated log
+
+
+def by_merging(made: Candidates, knowledge: Knowledge, matrices: dict[str, pd.DataFrame]) -> np.ndarray:
+    """float32 [m, rules x weightings x reductions], the family `matrix` as DataFrames make it: every candidate beside every
+    item of its history, the matrix joined, the weights multiplied, the session's candidates grouped."""
+    histories = knowledge.histories.chunk(made.sessions)
+    items = HistoryItems.of(histories, knowledge.item_events, knowledge.type_weight)
+    rows = pd.DataFrame({"place": np.repeat(np.arange(len(made.sessions)), np.diff(made.pointer)), "aid_y": made.aid})
+    rows["row"] = np.arange(len(rows))
+    history = pd.DataFrame({"place": np.repeat(np.arange(len(made.sessions)), np.diff(items.pointer)), "aid_x": items.aid})
+    history[list(WEIGHTINGS)] = items.weights
+    beside = rows.merge(history, on="place")
+    out = []
+    for matrix in matrices.values():
+        joined = beside.merge(matrix, on=["aid_x", "aid_y"], how="left")
+        joined[list(WEIGHTINGS)] = joined[list(WEIGHTINGS)].mul(joined["weight"].fillna(0), axis=0)
+        grouped = joined.groupby("row")[list(WEIGHTINGS)].agg(list(REDUCTIONS))
+        out.append(grouped.reindex(rows["row"], fill_value=0).to_numpy(np.float32))
+    return np.concatenate(out, axis=1)
+
+
+def merging(made: Candidates, knowledge: Knowledge, matrices, config: CandidatesConfig, types, repeats: int) -> dict[str, dict]:
+    """Timings of the family `matrix` by kernel and by merging. UserError where they do not agree."""
+    maker = FeatureMaker(FeaturesConfig(families=("matrix",)), knowledge, config.sources, types)
+    if not np.allclose(maker.make(made), by_merging(made, knowledge, matrices), rtol=1e-4, atol=1e-6):
+        raise UserError("the features of the matrices by kernel and by merging do not agree")
+    ways = {"matrix_kernel": lambda: maker.make(made), "matrix_merged": lambda: by_merging(made, knowledge, matrices)}
+    found = alternate(ways, repeats)
+    return {name: timing | {"rows": len(made), "columns": len(maker.catalogue)} for name, timing in found.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.throughput", description=__doc__.split("\n")[0])
     parser.add_argument("--events", type=float, default=1e6, help="about how many events (default: 1e6)")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns (default: 5)")
+    parser.add_argument("--merged", type=int, default=500, help="sessions for the comparison with DataFrames (default: 500)")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args(argv)
     log = synthetic_log(max(round(args.events / EVENTS_PER_SESSION), 100))
     period = split_log(log, SplitConfig(), TargetsConfig())["test"]
     known, config = period.known, CandidatesConfig()
-    stack = MatrixStack.of({name: build_matrix(known, rule, device="cpu") for name, rule in RULES.items()})
+    matrices = {name: build_matrix(known, rule, device="cpu") for name, rule in RULES.items()}
+    stack = MatrixStack.of(matrices)
     popular = popular_items(known, config.popular_days)
 
     def candidates() -> Candidates:
@@ -54,6 +90,10 @@ def main(argv: list[str] | None = None) -> int:
 
     features()  # warm
     found = alternate({"candidates": candidates, "features": features}, args.repeats)
+    frames = {name: matrix.to_frame() for name, matrix in matrices.items()}
+    found |= merging(
+        made.rows(0, min(len(made.sessions), args.merged)), maker.knowledge, frames, config, log.types, args.repeats
+    )
     found["candidates"] |= {"sessions": len(period.sessions), "per_session": len(made) / len(period.sessions)}
     found["candidates"]["sessions_per_s"] = len(period.sessions) / found["candidates"]["median_s"]
     found["features"] |= {
@@ -66,6 +106,8 @@ def main(argv: list[str] | None = None) -> int:
     for name, rate, unit in (("candidates", "sessions_per_s", "sessions"), ("features", "rows_per_s", "candidates")):
         r = found[name]
         print(f"{name}: {r[rate]:,.0f} {unit}/s (median {r['median_s']:.2f} s, {r['min_s']:.2f} to {r['max_s']:.2f}); {size}")
+    ratio = found["matrix_merged"]["median_s"] / found["matrix_kernel"]["median_s"]
+    print(f"features of the matrices: {ratio:,.0f} times as fast as by merging DataFrames ({args.merged:,} sessions)")
     if args.out is not None:
         write_json(args.out, {"environment": environment(), "events": len(log), "stages": found})
     return 0

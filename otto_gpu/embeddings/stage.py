@@ -130,7 +130,8 @@ def _shared(part: str, device: Device, threads: int, reporter: Reporter) -> tupl
     if device.kind == "cuda" and not on_gpu:
         reporter.say("  this PyTorch sees no GPU: the vectors are learnt on the CPU")
     if part == ENCODER:
-        # one thread: batches of short sessions are too small to be shared out, and the result is that of any machine
+        # one thread, one period after the other: batches of short sessions are too small to be shared out, side by side the
+        # periods wait for each other (five times slower, measured), and the result is that of any machine
         return False, 1
     # on a CPU the batches are too small for many cores
     return (False, threads) if on_gpu else (threads > 1, max(threads // len(SPLITS), 1))

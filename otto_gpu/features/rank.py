@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-AT_ONCE = 16  # columns: neighbours in memory, so that a row is fetched once for all of them
+AT_ONCE = 64  # columns that are copied at a time: the more there are, the fewer times a row is fetched
 
 
 def add_ranks(rows: np.ndarray, features: np.ndarray, ranked: np.ndarray, first: int) -> None:
@@ -34,16 +34,20 @@ def session_ranks(s, rows, features, ranked, first, scratch):
                 scratch[c, r] = features[begin + r, ranked[left + c]]
         for c in range(width):
             values = scratch[c]
-            zeros = 0
+            zeros, negatives = 0, 0
             for r in range(n):
-                zeros += values[r] == 0
-            for r in range(n):
-                places[r] = 1 + (zeros if values[r] < 0 else 0)
+                places[r] = 1
             for other in range(n):
                 value = values[other]
-                if value != 0:
-                    for r in range(n):
-                        places[r] += np.float32(value > values[r])
+                if value == 0:
+                    zeros += 1
+                    continue
+                negatives += value < 0
+                for r in range(n):
+                    places[r] += np.float32(value > values[r])
+            if zeros and negatives:
+                for r in range(n):
+                    places[r] += zeros * np.float32(values[r] < 0)
             for r in range(n):
                 values[r] = places[r]
         for r in range(n):
