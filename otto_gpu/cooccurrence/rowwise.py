@@ -27,7 +27,10 @@ RIGHT = np.dtype([("ts", np.int64), ("aid", np.int32), ("type", np.int32)])
 # events, -1 where it is none of them
 RUN = np.dtype([("ts", np.int64)] + [(name, np.int32) for name in ("begin", "end", "hole", "after", "own", "session")])
 CELL = np.dtype([("stamp", np.int32), ("sum", np.float32)])
-AHEAD = 6  # postings between the prefetch of a run's right events and their use
+# postings between the prefetch of something and its use: a run at twice AHEAD, its right events, then the cells of their items.
+# At 20M events (time_decay) the last took 3.2 s to 2.9 s, the events of whole runs instead of the newest 3.4 s to 3.2 s
+AHEAD, SOON = 6, 2
+A_LINE = 4  # right events in 64 bytes
 
 # 0.5^(dt/h) as a product of three table entries: dt in steps of h / 2^17 (relative error below 3e-6), 8 bits a table
 STEPS_PER_HALF_LIFE = 1 << 17
@@ -334,7 +337,13 @@ def _rows(
                 if j + 2 * AHEAD < len(order):  # also those of the next items
                     _prefetch(runs, order[j + 2 * AHEAD])
                 if j + AHEAD < len(order):
-                    _prefetch(right, max(runs[order[j + AHEAD]].end - 1, 0))
+                    ahead = runs[order[j + AHEAD]]
+                    for q in range(ahead.begin, ahead.end, A_LINE):
+                        _prefetch(right, q)
+                if j + SOON < len(order):
+                    ahead = runs[order[j + SOON]]
+                    for q in range(ahead.begin, ahead.end):
+                        _prefetch(cells, right[q].aid)
                 run = runs[order[j]]
                 if run.session != session:
                     for slot in waiting[:waits]:  # only 'closest' waits for a session's end
