@@ -23,7 +23,7 @@ from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import Section, explain, nearest
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"  # in a checkout; an installed package has none
-MEMORY_GB = 8.0  # what the defaults of CHUNKS are made for, on a log of 20 million events
+MEMORY_GB = 8.0  # what the defaults of CHUNKS are made for
 CHUNKS = {
     "events": ("chunk_bytes",),
     "candidates": ("chunk_sessions",),
