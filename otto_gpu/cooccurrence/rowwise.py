@@ -1,8 +1,8 @@
 """The engine without a pair table (numba): the row of item x needs only the sessions in which x occurs.
 
 Positions and times both rise within a session, so the partners that a rule allows one left event are one run of the
-session's right events, less one hole around the event itself. The runs are found with moving pointers, the left events
-sorted by item (newest first, so that the first pair met is the latest), and each item's runs added up in a scratch row
+session's right events, less one hole around the event itself. The runs are found with moving pointers and written down as
+postings by item (newest first, so that the first pair met is the latest), and each item's runs added up in a scratch row
 whose stamps tell 'already paired in this session' and 'first touched in this row'. Every row is summed by one thread in
 one order: the bits do not depend on the number of threads.
 """
@@ -20,17 +20,30 @@ from numba.extending import intrinsic
 
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
+from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 
-RIGHT = np.dtype([("ts", np.int64), ("aid", np.int32), ("type", np.int32)])
-# one left event: right events [begin, end) less [hole, after) are its partners; own is its own place among the right
-# events, -1 where it is none of them
-RUN = np.dtype([("ts", np.int64)] + [(name, np.int32) for name in ("begin", "end", "hole", "after", "own", "session")])
+
+def _records(span: int) -> tuple[np.dtype, np.dtype]:
+    """(EVENT, POSTING) for a log of so many ms. Times count from the log's first event: 4 bytes for up to 49 days.
+
+    EVENT: key = aid * 2^b + type (b bits hold a type). POSTING: the right events [begin, end) are partners of an item's event
+    at ts. They are read by the hundred million: with 8 and 16 bytes twice as many share a cache line as with plain columns.
+    """
+    ts = ("ts", np.uint32 if span < 1 << 32 else np.int64)
+    return np.dtype([ts, ("key", np.uint32)]), np.dtype([ts, ("session", np.int32), ("begin", np.int32), ("end", np.int32)])
+
+
+# the runs of one session, by position: right events [begin, end) less [hole, after); own: the event's own place among the
+# right events, -1 where it is none of them
+RUN = np.dtype([(name, np.int32) for name in ("begin", "end", "hole", "after", "own")])
+# what is known of an item while postings are made: pairs that they meet, where the next goes, the event of the last one
+SLOT = np.dtype([("work", np.int64), ("place", np.int64), ("newest", np.int64)])
 CELL = np.dtype([("stamp", np.int32), ("sum", np.float32)])
-# postings between the prefetch of something and its use: a run at twice AHEAD, its right events, then the cells of their items.
-# At 20M events (time_decay) the last took 3.2 s to 2.9 s, the events of whole runs instead of the newest 3.4 s to 3.2 s
+# postings between the prefetch of something and its use: a run's right events at AHEAD, the cells of their items at SOON.
+# At 20M events (time_decay) the latter took 3.2 s to 2.9 s, the events of whole runs instead of the newest 3.4 s to 3.2 s
 AHEAD, SOON = 6, 2
-A_LINE = 4  # right events in 64 bytes
+A_LINE = 8  # right events in 64 bytes
 
 # 0.5^(dt/h) as a product of three table entries: dt in steps of h / 2^17 (relative error below 3e-6), 8 bits a table
 STEPS_PER_HALF_LIFE = 1 << 17
@@ -56,20 +69,20 @@ def _prefetch(typingctx, array, index):
 
 
 def build(log: EventLog, rule: MatrixRule) -> Matrix:
-    """The matrix of one rule. Memory: about 60 bytes per kept event, 8 per item and thread, and the matrix twice."""
+    """The matrix of one rule. Memory: about 24 bytes per kept event, 8 per item and thread, and the matrix twice.
+
+    UserError where ids and types do not fit into 32 bits together (with three types: more than a billion items).
+    """
     threads = numba.get_num_threads()
-    starts, aid, ts, kind = _kept_events(log, rule)
-    right, place = _right_events(starts, aid, ts, kind, log, rule, threads)
-    runs = _runs(starts, aid, ts, kind, place, log, rule)
-    trivial_hole = _hole_is_event(rule)
-    drop_covered = rule.once_per is not None and rule.which == "latest" and trivial_hole
-    if rule.self_pairs and rule.once_per == "pair_and_type":
-        drop_covered = False  # the later event's own type may be missing among its partners
-    left = _type_mask(rule.codes("left", log.types), log)
-    first, order, work = _postings(
-        _shares(starts, threads), starts, aid, kind, left, runs, log.n_items, rule.left_first, drop_covered, rule.self_pairs
-    )
-    del aid, ts, kind, place  # what follows needs runs alone: at OTTO's size these are gigabytes
+    begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
+    bits = (len(log.types) - 1).bit_length()
+    if log.n_items << bits > 1 << 32:
+        raise UserError(f"engine 'rowwise' takes up to {1 << (32 - bits):,} items with {len(log.types)} types: {log.n_items:,}")
+    event, posting = _records(end - begin)
+    starts, kept = _kept_events(log, rule, begin, bits, event)
+    right, place = _right_events(starts, kept, bits, log, rule, threads)
+    first, postings, work = _postings(starts, kept, bits, place, posting, log, rule, threads)
+    del kept, place  # what follows needs right events and postings alone: at OTTO's size these are gigabytes
     bound = np.minimum(work, rule.keep)
     out = np.concatenate([[0], np.cumsum(bound)])
     neighbours, weights = np.empty(out[-1], np.int32), np.empty(out[-1], np.float32)
@@ -80,16 +93,16 @@ def build(log: EventLog, rule: MatrixRule) -> Matrix:
     counts = np.zeros(log.n_items, np.int32)
     half_life = rule.weight.half_life_hours
     recency = rule.weight.recency
-    begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
     slope = (recency[1] - recency[0]) / (end - begin) if recency and end > begin else 0.0
     _rows(
-        shares, first, order, runs, right, _longest_row(work, log.n_items),
+        shares, first, postings, right, bits, int(min(work.max(initial=0), log.n_items)),
         {None: 0, "pair": 1, "pair_and_type": len(log.types)}[rule.once_per], rule.which == "closest", rule.self_pairs,
         0.0 if half_life is None else STEPS_PER_HALF_LIFE / (half_life * 3.6e6), _decay_tables(),
-        1.0 if recency is None else float(recency[0]), float(slope), begin,
+        1.0 if recency is None else float(recency[0]), float(slope),
         np.array(rule.type_weights(log.types), np.float32), rule.weight.type_y is not None,
         rule.keep, out, neighbours, weights, counts,
     )  # fmt: skip
+    del right, postings
     pointer = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     return Matrix(pointer, *_compact(out, pointer, neighbours, weights), log.items)
 
@@ -114,26 +127,24 @@ def _hole_is_event(rule: MatrixRule) -> bool:
     return not wide
 
 
-def _kept_events(log: EventLog, rule: MatrixRule):
-    """Step 1 of the rule: (starts, aid, ts, type) of the events that are left; the log's own arrays if all are."""
+def _kept_events(log: EventLog, rule: MatrixRule, begin: int, bits: int, event: np.dtype):
+    """Step 1 of the rule: (starts int64 [S + 1], EVENT [k]), the events that are left."""
     left, right = rule.codes("left", log.types), rule.codes("right", log.types)
     same = sorted(left) == sorted(right)
-    if not len(log) or not (
-        rule.since_days or rule.new_sessions_days or rule.tail or (same and len(set(left)) < len(log.types))
-    ):
-        return log.starts, log.aid, log.ts, log.type
-    end = int(log.ts.max())
-    # first whole millisecond inside the window
-    since = ceil(end - rule.since_days * DAY_MS) if rule.since_days else -FAR
-    began = ceil(end - rule.new_sessions_days * DAY_MS) if rule.new_sessions_days else -FAR
+    starts = log.starts
+    since = began = -FAR
     allowed = _type_mask(left if same else range(len(log.types)), log)
-    counts = np.empty(log.n_sessions, np.int64)
-    tail = rule.tail or FAR
-    _count_kept(log.starts, log.ts, log.type, allowed, since, began, tail, counts)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    aid, ts, kind = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int64), np.empty(starts[-1], np.int8)
-    _copy_kept(log.starts, log.aid, log.ts, log.type, allowed, since, starts, aid, ts, kind)
-    return starts, aid, ts, kind
+    if len(log) and (rule.since_days or rule.new_sessions_days or rule.tail or not allowed.all()):
+        end = int(log.ts.max())
+        # first whole millisecond inside the window
+        since = ceil(end - rule.since_days * DAY_MS) if rule.since_days else -FAR
+        began = ceil(end - rule.new_sessions_days * DAY_MS) if rule.new_sessions_days else -FAR
+        counts = np.empty(log.n_sessions, np.int64)
+        _count_kept(log.starts, log.ts, log.type, allowed, since, began, rule.tail or FAR, counts)
+        starts = np.concatenate([[0], np.cumsum(counts)])
+    kept = np.empty(starts[-1], event)
+    _copy_kept(log.starts, log.aid, log.ts, log.type, allowed, since, begin, bits, starts, kept)
+    return starts, kept
 
 
 @njit(parallel=True, cache=True)
@@ -147,53 +158,57 @@ def _count_kept(starts, ts, kind, allowed, since, began, tail, counts):
 
 
 @njit(parallel=True, cache=True)
-def _copy_kept(starts, aid, ts, kind, allowed, since, kept, out_aid, out_ts, out_kind):
+def _copy_kept(starts, aid, ts, kind, allowed, since, begin, bits, kept_starts, kept):
     for s in prange(len(starts) - 1):
-        place, i = kept[s + 1], starts[s + 1]
-        while place > kept[s]:  # from the newest on: the tail
+        place, i = kept_starts[s + 1], starts[s + 1]
+        while place > kept_starts[s]:  # from the newest on: the tail
             i -= 1
             if allowed[kind[i]] and ts[i] >= since:
                 place -= 1
-                out_aid[place], out_ts[place], out_kind[place] = aid[i], ts[i], kind[i]
+                kept[place].ts = ts[i] - begin
+                kept[place].key = (np.int64(aid[i]) << bits) + kind[i]
 
 
-def _right_events(starts, aid, ts, kind, log: EventLog, rule: MatrixRule, threads: int):
-    """(right events RIGHT [r], place int32 [events + 1]): place[i] right events stand before kept event i."""
+def _right_events(starts, kept, bits, log: EventLog, rule: MatrixRule, threads: int):
+    """(right events EVENT [r], place int32 [k + 1]): place[i] right events stand before kept event i. Where all kept events
+    are right ones they are these themselves, and place is empty."""
     mask = _type_mask(rule.codes("right", log.types), log)
-    place = np.zeros(len(aid) + 1, np.int32)
-    if rule.right_first_seen or not mask.all():
-        _mark_right(_shares(starts, threads), starts, aid, kind, mask, rule.right_first_seen, log.n_items, place)
-        np.cumsum(place, out=place)
-    else:
-        place[:] = np.arange(len(aid) + 1, dtype=np.int32)
-    right = np.empty(place[-1], RIGHT)
-    _fill_right(aid, ts, kind, place, right)
+    same = sorted(rule.codes("left", log.types)) == sorted(rule.codes("right", log.types))
+    if not rule.right_first_seen and (mask.all() or same):
+        return kept, np.zeros(0, np.int32)
+    place = np.zeros(len(kept) + 1, np.int32)
+    _mark_right(_shares(starts, threads), starts, kept, bits, mask, rule.right_first_seen, log.n_items, place)
+    np.cumsum(place, out=place)
+    right = np.empty(place[-1], kept.dtype)
+    _fill_right(kept, place, right)
     return right, place
 
 
 @njit(parallel=True, cache=True)
-def _mark_right(shares, starts, aid, kind, mask, first_seen, n_items, marks):
+def _mark_right(shares, starts, kept, bits, mask, first_seen, n_items, marks):
+    types = (1 << bits) - 1
     for t in prange(len(shares) - 1):
         seen = np.full(n_items if first_seen else 0, -1, np.int32)
         for s in range(shares[t], shares[t + 1]):
             for i in range(starts[s], starts[s + 1]):
+                key = np.int64(kept[i].key)
                 new = True
                 if first_seen:
-                    new = seen[aid[i]] != s
-                    seen[aid[i]] = s
-                marks[i + 1] = new and mask[kind[i]]
+                    new = seen[key >> bits] != s
+                    seen[key >> bits] = s
+                marks[i + 1] = new and mask[key & types]
 
 
 @njit(parallel=True, cache=True)
-def _fill_right(aid, ts, kind, place, right):
-    for i in prange(len(aid)):
+def _fill_right(kept, place, right):
+    for i in prange(len(kept)):
         if place[i + 1] > place[i]:
-            event = right[place[i]]
-            event.ts, event.aid, event.type = ts[i], aid[i], kind[i]
+            right[place[i]] = kept[i]
 
 
-def _runs(starts, aid, ts, kind, place, log: EventLog, rule: MatrixRule) -> np.ndarray:
-    """RUN [kept events]: the partners of every kept event, were it an x."""
+def _postings(starts, kept, bits, place, posting: np.dtype, log: EventLog, rule: MatrixRule, threads: int):
+    """(first int64 [n_items + 1], POSTING [p], work int64 [n_items]): the runs of the left events of item x, newest first, are
+    postings[first[x]:first[x + 1]]; an event whose run has a hole has two. work[x]: how many pairs they meet."""
     positions, seconds = rule.gap_positions, rule.gap_seconds
     # positions: [low, high] around the event, less the hole of those nearer than lo
     if positions is None:
@@ -211,92 +226,126 @@ def _runs(starts, aid, ts, kind, place, log: EventLog, rule: MatrixRule) -> np.n
             close = -1 if seconds.lo is None else floor(seconds.lo_ms)
         else:
             after = -1 if seconds.lo is None else floor(seconds.lo_ms)
-    runs = np.empty(len(aid), RUN)
-    _find_runs(starts, ts, place, low, high, near, after, before, close, rule.self_pairs, runs)
-    return runs
+    gaps = (low, high, near, after, before, close)
+    drop_covered = rule.once_per is not None and rule.which == "latest" and _hole_is_event(rule)
+    if rule.self_pairs and rule.once_per == "pair_and_type":
+        drop_covered = False  # the later event's own type may be missing among its partners
+    left = _type_mask(rule.codes("left", log.types), log)
+    shares = _shares(starts, threads)
+    slots = np.zeros((threads, log.n_items), SLOT)
+    fixed = (shares, starts, kept, bits, place, gaps, left, rule.left_first, drop_covered, rule.self_pairs, slots)
+    _walk(*fixed, np.empty(0, posting), False)
+    first = _first_places(slots)
+    postings = np.empty(first[-1], posting)
+    _walk(*fixed, postings, True)
+    return first, postings, slots["work"].sum(axis=0)
 
 
 @njit(parallel=True, cache=True)
-def _find_runs(starts, ts, place, low, high, near, after, before, close, self_pairs, runs):
-    for s in prange(len(starts) - 1):
-        begin, end = starts[s], starts[s + 1]
-        a, b, h0, h1 = begin, begin, begin, begin
-        for p in range(begin, end):
-            t = ts[p]
-            while a < end and ts[a] <= t + after:
-                a += 1
-            while b < end and ts[b] < t + before:
-                b += 1
-            first, last = max(a, p + low, begin), min(b, p + high + 1, end)
-            hole, rest = p - near, p + near + 1
-            if close >= 0:
-                while h0 < end and ts[h0] < t - close:
-                    h0 += 1
-                while h1 < end and ts[h1] <= t + close:
-                    h1 += 1
-                hole, rest = min(hole, h0), max(rest, h1)
-            last = max(last, first)
-            hole, rest = min(max(hole, first), last), min(max(rest, first), last)
-            run = runs[p]
-            run.ts, run.session = t, s
-            run.begin, run.end = place[first], place[last]
-            run.own = place[p] if place[p + 1] > place[p] else -1
-            if near == 0 and close < 0 and not self_pairs:
-                # the hole is the event itself, whose item is left out anyway: one run, no hole
-                run.hole = run.after = run.begin
-            else:
-                run.hole, run.after = place[hole], place[rest]
-
-
-@njit(parallel=True, cache=True)
-def _postings(shares, starts, aid, kind, left, runs, n_items, left_first, drop_covered, self_pairs):
-    """(first int64 [n_items + 1], order int32, work int64 [n_items]): left events by item, newest first: those of item x are
-    order[first[x]:first[x + 1]]. work[x]: how many pairs they meet.
+def _walk(shares, starts, kept, bits, place, gaps, left, left_first, drop_covered, self_pairs, slots, postings, write):
+    """Counts the postings of every share and item (place) and their work, or, once their places are known, writes them.
 
     An event is covered, and dropped, if the next later event of its item in the session has all of its partners: every
     pair that it makes is then a duplicate of a later one.
     """
-    n_shares = len(shares) - 1
-    keeps = np.zeros(len(aid), np.bool_)
-    places = np.zeros((n_shares, n_items), np.int64)
-    works = np.zeros((n_shares, n_items), np.int64)
-    for t in prange(n_shares):
-        newest = np.full(n_items, len(aid), np.int64)  # the item's posting before, that is, the next later one
+    types = (1 << bits) - 1
+    for t in prange(len(shares) - 1):
+        slot = slots[t]
+        for x in range(len(slot)):
+            slot[x].newest = len(kept)
+        longest = 0
+        for s in range(shares[t], shares[t + 1]):
+            longest = max(longest, starts[s + 1] - starts[s])
+        runs = _new_runs(longest)
         for s in range(shares[t + 1] - 1, shares[t] - 1, -1):
-            for i in range(starts[s + 1] - 1, starts[s] - 1, -1):
-                run = runs[i]
-                if not left[kind[i]] or run.begin == run.end or (left_first and i > starts[s]):
+            begin, end = starts[s], starts[s + 1]
+            if begin == end:
+                continue
+            _find_runs(begin, end, kept, place, gaps, self_pairs, runs)
+            for i in range(begin if left_first else end - 1, begin - 1, -1):
+                run = runs[i - begin]
+                key = np.int64(kept[i].key)
+                if not left[key & types] or run.begin == run.end:
                     continue
-                x = aid[i]
-                if drop_covered and newest[x] < starts[s + 1]:
-                    later = runs[newest[x]]
+                mine = slot[key >> bits]
+                if drop_covered and mine.newest < end:
+                    later = runs[mine.newest - begin]
                     if later.begin <= run.begin and run.end <= later.end:
                         # of pairs of the item with itself, the later event misses only the one with itself
                         meets_later = self_pairs and later.own >= run.begin and later.own < run.end
                         if not meets_later or (run.own >= later.begin and run.own < later.end):
                             continue
-                newest[x] = i
-                keeps[i] = True
-                places[t, x] += 1
-                works[t, x] += run.end - run.begin - (run.after - run.hole)
+                mine.newest = i
+                # the events after the hole, then those before it: newest first
+                for part in range(2):
+                    low, high = (run.after, run.end) if part == 0 else (run.begin, run.hole)
+                    if low == high:
+                        continue
+                    if write:
+                        posting = postings[mine.place]
+                        posting.ts, posting.session, posting.begin, posting.end = kept[i].ts, s, low, high
+                    else:
+                        mine.work += high - low
+                    mine.place += 1
+
+
+@njit(cache=True)
+def _new_runs(n):
+    """Apart, because numba does not parallelise the making of records."""
+    return np.empty(n, RUN)
+
+
+@njit(cache=True)
+def _find_runs(begin, end, kept, place, gaps, self_pairs, runs):
+    """Fills RUN [events of the session]: the partners of every event, were it an x."""
+    low, high, near, after, before, close = gaps
+    a, b, h0, h1 = begin, begin, begin, begin
+    for p in range(begin, end):
+        t = np.int64(kept[p].ts)
+        while a < end and np.int64(kept[a].ts) <= t + after:
+            a += 1
+        while b < end and np.int64(kept[b].ts) < t + before:
+            b += 1
+        first, last = max(a, p + low, begin), min(b, p + high + 1, end)
+        hole, rest = p - near, p + near + 1
+        if close >= 0:
+            while h0 < end and np.int64(kept[h0].ts) < t - close:
+                h0 += 1
+            while h1 < end and np.int64(kept[h1].ts) <= t + close:
+                h1 += 1
+            hole, rest = min(hole, h0), max(rest, h1)
+        last = max(last, first)
+        hole, rest = min(max(hole, first), last), min(max(rest, first), last)
+        run = runs[p - begin]
+        run.begin, run.end = _place(place, first), _place(place, last)
+        run.own = -1
+        if _place(place, p + 1) > _place(place, p):
+            run.own = _place(place, p)
+        if near == 0 and close < 0 and not self_pairs:
+            # the hole is the event itself, whose item is left out anyway: one run, no hole
+            run.hole = run.after = run.begin
+        else:
+            run.hole, run.after = _place(place, hole), _place(place, rest)
+
+
+@njit(cache=True)
+def _place(place, i):
+    return place[i] if len(place) else np.int32(i)
+
+
+@njit(cache=True)
+def _first_places(slots):
+    """int64 [n_items + 1]: where the postings of each item begin; of each share's ones, that of the newest sessions first, the
+    slots say it."""
+    n_items = slots.shape[1]
     first = np.zeros(n_items + 1, np.int64)
     for x in range(n_items):
         first[x + 1] = first[x]
-        for t in range(n_shares - 1, -1, -1):  # the newest sessions are in the last share
-            count = places[t, x]
-            places[t, x] = first[x + 1]
+        for t in range(len(slots) - 1, -1, -1):  # the newest sessions are in the last share
+            count = slots[t, x].place
+            slots[t, x].place = first[x + 1]
             first[x + 1] += count
-    order = np.empty(first[n_items], np.int32)
-    for t in prange(n_shares):
-        for i in range(starts[shares[t + 1]] - 1, starts[shares[t]] - 1, -1):
-            if keeps[i]:
-                order[places[t, aid[i]]] = i
-                places[t, aid[i]] += 1
-    return first, order, works.sum(axis=0)
-
-
-def _longest_row(work: np.ndarray, n_items: int) -> int:
-    return int(min(work.max(initial=0), n_items))
+    return first
 
 
 def _decay_tables() -> np.ndarray:
@@ -315,10 +364,11 @@ def _decay(dt, scale, tables):
 
 @njit(parallel=True, cache=True)
 def _rows(
-    shares, first, order, runs, right, longest, once, closest, self_pairs, scale, tables, recency, slope, begin,
+    shares, first, postings, right, bits, longest, once, closest, self_pairs, scale, tables, recency, slope,
     type_weight, typed, keep, out, neighbours, weights, counts,
 ):  # fmt: skip
     """once: 0 every pair, 1 once per session and y, else once per session, y and type (the number of types)."""
+    types = (1 << bits) - 1
     for t in prange(len(shares) - 1):
         cells = _cells(len(counts))
         touched = np.empty(longest + 1, np.int32)  # one is written behind the last
@@ -335,17 +385,15 @@ def _rows(
             row_begin = stamp + 1
             session, n, waits = -1, 0, 0
             for j in range(first[x], first[x + 1]):
-                if j + 2 * AHEAD < len(order):  # also those of the next items
-                    _prefetch(runs, order[j + 2 * AHEAD])
-                if j + AHEAD < len(order):
-                    ahead = runs[order[j + AHEAD]]
+                if j + AHEAD < len(postings):  # also those of the next items
+                    ahead = postings[j + AHEAD]
                     for q in range(ahead.begin, ahead.end, A_LINE):
                         _prefetch(right, q)
-                if j + SOON < len(order):
-                    ahead = runs[order[j + SOON]]
+                if j + SOON < len(postings):
+                    ahead = postings[j + SOON]
                     for q in range(ahead.begin, ahead.end):
-                        _prefetch(cells, right[q].aid)
-                run = runs[order[j]]
+                        _prefetch(cells, np.int64(right[q].key) >> bits)
+                run = postings[j]
                 if run.session != session:
                     for slot in waiting[:waits]:  # only 'closest' waits for a session's end
                         n = _add(cells, slot // once, pending[slot], row_begin, stamp, touched, n)
@@ -354,37 +402,37 @@ def _rows(
                     stamp += 1
                     if simple and not self_pairs:
                         cells[x].stamp = stamp  # x counts as paired already: no pair with itself has to be told apart
-                base = np.float32(recency + slope * (run.ts - begin))
-                for part in range(2):  # the events after the hole, then those before it; newest first
-                    low, high = (run.after, run.end) if part == 0 else (run.begin, run.hole)
-                    for q in range(high - 1, low - 1, -1):
-                        y = right[q].aid
-                        weight = base
-                        if scale > 0:
-                            weight *= _decay(right[q].ts - run.ts, scale, tables)
-                        if typed:
-                            weight *= type_weight[right[q].type]
-                        if simple:
-                            n = _add_once(cells, y, weight, row_begin, stamp, touched, n)
+                ts = np.int64(run.ts)
+                base = np.float32(recency + slope * ts)
+                for q in range(run.end - 1, run.begin - 1, -1):  # newest first
+                    key = np.int64(right[q].key)
+                    y = key >> bits
+                    weight = base
+                    if scale > 0:
+                        weight *= _decay(np.int64(right[q].ts) - ts, scale, tables)
+                    if typed:
+                        weight *= type_weight[key & types]
+                    if simple:
+                        n = _add_once(cells, y, weight, row_begin, stamp, touched, n)
+                        continue
+                    if y == x and not self_pairs:
+                        continue
+                    if slots == 0:  # every pair counts
+                        n = _add(cells, y, weight, row_begin, stamp, touched, n)
+                        continue
+                    slot = y * once + (key & types if once > 1 else 0)
+                    if closest:
+                        apart = abs(np.int64(right[q].ts) - ts)
+                        if paired[slot] == stamp and apart >= nearest[slot]:
                             continue
-                        if y == x and not self_pairs:
-                            continue
-                        if slots == 0:  # every pair counts
-                            n = _add(cells, y, weight, row_begin, stamp, touched, n)
-                            continue
-                        slot = y * once + (right[q].type if once > 1 else 0)
-                        if closest:
-                            apart = abs(right[q].ts - run.ts)
-                            if paired[slot] == stamp and apart >= nearest[slot]:
-                                continue
-                            if paired[slot] != stamp:
-                                waiting[waits] = slot
-                                waits += 1
-                            nearest[slot], pending[slot] = apart, weight
-                            paired[slot] = stamp
-                        elif paired[slot] != stamp:
-                            paired[slot] = stamp
-                            n = _add(cells, y, weight, row_begin, stamp, touched, n)
+                        if paired[slot] != stamp:
+                            waiting[waits] = slot
+                            waits += 1
+                        nearest[slot], pending[slot] = apart, weight
+                        paired[slot] = stamp
+                    elif paired[slot] != stamp:
+                        paired[slot] = stamp
+                        n = _add(cells, y, weight, row_begin, stamp, touched, n)
             for slot in waiting[:waits]:
                 n = _add(cells, slot // once, pending[slot], row_begin, stamp, touched, n)
             counts[x] = _heaviest(cells, touched[:n], heaviest)

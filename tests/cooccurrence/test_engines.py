@@ -359,3 +359,22 @@ def test_build_matrix_chooses_the_engine():
 def test_build_matrix_refuses_an_unknown_engine():
     with pytest.raises(UserError, match="rowwise"):
         build_matrix(SESSION_OF_ALL, RULES["near_2"], engine="rowwyse", device="cpu")
+
+
+@pytest.mark.parametrize("name", ["time_decay", "decay_21d", "bought_within_2h", "then_bought"])
+def test_a_log_of_years_follows_the_oracle(name):
+    """Times that do not fit into 32 bits."""
+    random = np.random.default_rng(5)
+    n = 300
+    session, aid, type = (random.integers(0, high, n) for high in (40, 7, 3))
+    ts = 1_600_000_000_000 + random.integers(0, 4, n) * 400 * DAY + random.integers(0, 30, n) * HOUR
+    log = EventLog.from_arrays(session, aid, ts, type, n_sessions=40, n_items=7)
+    assert np.ptp(log.ts) >= 1 << 32
+    rule = RULES[name].model_copy(update={"since_days": None})
+    assert_follows(rowwise.build(log, rule), oracle(log, rule), rule)
+
+
+def test_more_items_than_fit_beside_the_types():
+    log = EventLog.from_arrays([0], [0], [0], [0], n_sessions=1, n_items=(1 << 30) + 1)
+    with pytest.raises(UserError, match=r"1,073,741,824 items with 3 types"):
+        rowwise.build(log, RULES["adjacent"])
