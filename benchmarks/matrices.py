@@ -1,7 +1,7 @@
 """How fast does each engine build a matrix? `python -m benchmarks.matrices --help`
 
-The engines are the two of otto_gpu and, for rules like time_decay, two peers: a streaming self-join in polars and an SQL
-self-join in duckdb. All get the same generated log and must agree, up to ties, before a time is printed.
+The engines are those of otto_gpu and, for the rules that they can do, the peers of matrix_peers.py. All get the same generated
+log and must agree, up to ties, before a time is printed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.matrix_peers import PEERS
 from benchmarks.measure import alternate, environment, peak_memory, plot_bars, write_json
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import Matrix
@@ -25,108 +26,17 @@ from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.schema import nearest
 
 EVENTS_PER_SESSION = 16.8  # of the generated log
+ALL_RULES = {**RULES, "count": MatrixRule(keep=20)}  # count: in how many sessions both items occur
 RELATIVE, ABSOLUTE = 1e-4, 1e-30  # absolute: weights so small that float32 rounds them to 0
 
 
-# ------------------------------------------------------------------------------------------------------------- peers
-def like_time_decay(rule: MatrixRule) -> bool:
-    """What the peers can do: all types, a tail, an absolute time gap, the latest pair once, half-life × recency."""
-    able = MatrixRule(
-        tail=rule.tail,
-        gap_seconds=rule.gap_seconds,
-        weight={"half_life_hours": rule.weight.half_life_hours, "recency": rule.weight.recency},
-        keep=rule.keep,
-    )
-    gap = rule.gap_seconds
-    return rule == able and (gap is None or (gap.abs and gap.lo is None))
-
-
-def _terms(log: EventLog, rule: MatrixRule) -> tuple[int, int, float, float, int, float]:
-    """(tail, gap in ms, decay per ms, recency at the log's first event, that event's ts, recency per ms)."""
-    begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
-    a, b = rule.weight.recency or (1.0, 1.0)
-    half_life = rule.weight.half_life_hours
-    return (
-        rule.tail or len(log) + 1,
-        int(rule.gap_seconds.hi_ms) if rule.gap_seconds and rule.gap_seconds.hi else 2**62,
-        0.0 if half_life is None else 1 / (half_life * 3_600_000),
-        a,
-        begin,
-        (b - a) / max(end - begin, 1),
-    )
-
-
-def build_polars(log: EventLog, rule: MatrixRule) -> Matrix:
-    import polars as pl
-
-    tail, gap, decay, recency, begin, slope = _terms(log, rule)
-    events = (
-        pl.LazyFrame({"session": log.session, "aid": log.aid, "ts": log.ts})
-        .with_columns(position=pl.int_range(pl.len(), dtype=pl.Int32).over("session"), n=pl.len().over("session"))
-        .filter(pl.col("n") - pl.col("position") <= tail)
-        .drop("n")
-    )
-    dt = (pl.col("ts_y") - pl.col("ts")).abs()
-    pairs = (
-        events.join(events, on="session", suffix="_y")
-        .filter((pl.col("aid") != pl.col("aid_y")) & (dt < gap))
-        .with_columns(weight=0.5 ** (dt * decay) * (recency + (pl.col("ts") - begin) * slope))
-        # the latest pair is the one with the largest x, then y
-        .with_columns(place=pl.col("position").cast(pl.Int64) * 2**31 + pl.col("position_y"))
-        .group_by("session", "aid", "aid_y")
-        .agg(pl.col("weight").sort_by("place").last())
-    )
-    sums = (
-        pairs.group_by("aid", "aid_y")
-        .agg(pl.col("weight").sum().cast(pl.Float32))
-        .sort(["aid", "weight", "aid_y"], descending=[False, True, False])
-        .filter(pl.int_range(pl.len()).over("aid") < rule.keep)
-        .collect(engine="streaming")
-    )
-    return Matrix.from_rows(*(sums[c].to_numpy() for c in ("aid", "aid_y", "weight")), log.n_items)
-
-
-def build_duckdb(log: EventLog, rule: MatrixRule) -> Matrix:
-    import duckdb
-    import pyarrow as pa
-
-    tail, gap, decay, recency, begin, slope = _terms(log, rule)
-    order = np.arange(len(log), dtype=np.int64)
-    log_table = pa.table({"session": log.session, "aid": log.aid, "ts": log.ts, "position": order})
-    with duckdb.connect() as connection:
-        connection.register("log_table", log_table)
-        sums = connection.execute(f"""
-            WITH events AS (
-                SELECT * FROM log_table
-                QUALIFY row_number() OVER (PARTITION BY session ORDER BY position DESC) <= {tail}
-            ), pairs AS (
-                SELECT x.aid AS aid_x, y.aid AS aid_y,
-                    arg_max(
-                        pow(0.5, abs(y.ts - x.ts) * {decay!r}::DOUBLE)
-                            * ({recency!r}::DOUBLE + (x.ts - {begin}) * {slope!r}::DOUBLE),
-                        x.position * 2147483648 + y.position
-                    ) AS weight
-                FROM events x JOIN events y ON x.session = y.session
-                WHERE x.aid <> y.aid AND abs(y.ts - x.ts) < {gap}
-                GROUP BY x.session, x.aid, y.aid
-            ), sums AS (
-                SELECT aid_x, aid_y, sum(weight)::FLOAT AS weight FROM pairs GROUP BY aid_x, aid_y
-            )
-            SELECT * FROM sums
-            QUALIFY row_number() OVER (PARTITION BY aid_x ORDER BY weight DESC, aid_y) <= {rule.keep}
-            ORDER BY aid_x, weight DESC, aid_y
-        """).fetchnumpy()
-    return Matrix.from_rows(sums["aid_x"], sums["aid_y"], sums["weight"], log.n_items)
-
-
-PEERS: dict[str, Callable[[EventLog, MatrixRule], Matrix]] = {"polars": build_polars, "duckdb": build_duckdb}
 ENGINES = ("rowwise", "selfmerge", *PEERS)
 
 
 def builder(engine: str, device: str) -> Callable[[EventLog, MatrixRule], Matrix]:
     # rowwise has no GPU form: with --device cuda it stands beside as the CPU's best
     return (
-        PEERS[engine]
+        PEERS[engine].build
         if engine in PEERS
         else partial(build_matrix, engine=engine, device="cpu" if engine == "rowwise" else device)
     )
@@ -163,9 +73,9 @@ def difference(a: Matrix, b: Matrix) -> str:
 def prepare(engine: str, device: str, rule: str, sessions: int, seed: int) -> Callable[[], object]:
     """For a fresh process: the log, an engine that is warm, and the call that is measured."""
     build = builder(engine, device)
-    build(synthetic_log(100, seed=seed), RULES[rule])
+    build(synthetic_log(100, seed=seed), ALL_RULES[rule])
     log = synthetic_log(sessions, seed=seed)
-    return partial(build, log, RULES[rule])
+    return partial(build, log, ALL_RULES[rule])
 
 
 def run(
@@ -184,10 +94,10 @@ def run(
         "rules": {},
     }
     for name in rules:
-        rule = RULES[name]
-        able = [e for e in engines if e not in PEERS or like_time_decay(rule)]
+        rule = ALL_RULES[name]
+        able = [e for e in engines if e not in PEERS or PEERS[e].able(rule)]
         for engine in sorted(set(engines) - set(able)):
-            print(f"{name}: {engine} left out, it is written for rules like time_decay only")
+            print(f"{name}: {engine} left out, it cannot do this rule")
         contestants = {e: partial(builder(e, device), log, rule) for e in able}
         # the warm-up is the comparison
         first, *rest = able
@@ -210,8 +120,9 @@ def run(
     return result
 
 
-def choose(wanted: str, known, what: str) -> list[str]:
-    names = list(known) if wanted == "all" else [w.strip() for w in wanted.split(",") if w.strip()]
+def choose(wanted: str, known, what: str, every=None) -> list[str]:
+    """every: what `all` means, unless it is all that is known."""
+    names = list(every or known) if wanted == "all" else [w.strip() for w in wanted.split(",") if w.strip()]
     if not names:
         raise UserError(f"--{what}: name at least one, or all")
     for name in names:
@@ -247,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.repeats < 1 or not 1 <= options.events <= 1e10:
             raise UserError("--repeats must be at least 1 and --events 1 to 1e10")
-        rules = choose(options.rules, RULES, "rules")
+        rules = choose(options.rules, ALL_RULES, "rules", RULES)
         engines = installed(choose(options.engines, ENGINES, "engines"))
         result = run(options.events, rules, engines, options.repeats, options.device, options.seed, not options.no_memory)
         if options.out:

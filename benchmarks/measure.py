@@ -26,6 +26,8 @@ PACKAGES = (
     "xgboost-cpu",
     "polars",
     "duckdb",
+    "implicit",
+    "sparse_dot_topn",
     "cudf-cu12",
     "cudf-cu13",
 )

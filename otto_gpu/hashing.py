@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 # the first key of every draw, so that draws of one seed are independent
-FOLDS, NEGATIVES, HELD_OUT = 1, 2, 100
+FOLDS, NEGATIVES, SESSIONS, HELD_OUT = 1, 2, 10, 100
 
 
 @njit(cache=True)

@@ -54,6 +54,12 @@ class Candidates:
         pointer = np.concatenate([[0], np.cumsum(mask)])[self.pointer]
         return Candidates(self.sessions, pointer, self.aid[mask], self.scores[mask], self.ranks[mask], self.sources)
 
+    def of_sessions(self, some: np.ndarray) -> Candidates:
+        """All candidates of some sessions: bool [S]."""
+        mask = np.repeat(some, np.diff(self.pointer))
+        pointer = np.concatenate([[0], np.cumsum(np.diff(self.pointer)[some])])
+        return Candidates(self.sessions[some], pointer, self.aid[mask], self.scores[mask], self.ranks[mask], self.sources)
+
     def with_source(self, name: str, scores: np.ndarray, ranks: np.ndarray) -> Candidates:
         """The same candidates with one more source, the last: scores float32 [m], ranks int16 [m]."""
         scores, ranks = np.column_stack([self.scores, scores]), np.column_stack([self.ranks, ranks])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from pydantic import Field, model_validator
 
+from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.schema import Section, nearest
 
 
@@ -57,7 +59,10 @@ class FeaturesConfig(Section):
     negatives: dict[str, float] = Field(
         {"clicks": 10.0, "carts": 20.0, "orders": 20.0}, description="target -> negatives sampled per positive; others: 20"
     )
-    seed: int = Field(42, ge=0, description="of the sampling of negatives")
+    most_rows: int = Field(
+        1_000_000, ge=1000, description="rows per target that rankers are trained on; where there are more, sessions are drawn"
+    )
+    seed: int = Field(42, ge=0, description="of the sampling of sessions and negatives")
     chunk_rows: int = Field(100_000, ge=1, description="candidates whose features are in memory at once")
 
     @model_validator(mode="after")
@@ -89,6 +94,12 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    def schema(self, targets: Iterable[str]) -> pa.Schema:
+        """Of the rows that are kept for the rankers: keys, per target whether it hit and whether it is sampled, the columns."""
+        fields = [(SESSION, pa.int32()), (AID, pa.int32())]
+        fields += [(name, pa.int8()) for target in targets for name in (label(target), sampled(target))]
+        return pa.schema(fields + [(c.name, pa.from_numpy_dtype(np.dtype(c.dtype))) for c in self.columns])
 
     def part(self, family: str) -> slice:
         places = [i for i, c in enumerate(self.columns) if c.family == family]

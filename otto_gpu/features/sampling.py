@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from otto_gpu.hashing import NEGATIVES, uniform
+from otto_gpu.hashing import NEGATIVES, SESSIONS, uniform
 
 
 def negative_share(positives: int, negatives: int, wanted: float) -> float:
     """The probability to keep a negative so that about `wanted` negatives per positive remain."""
     return min(1.0, wanted * positives / negatives) if negatives else 0.0
+
+
+def drawn_sessions(sessions: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """bool [S]: about the given share of the sessions. A smaller share draws some of those that a larger one draws, so that
+    targets that take different shares have sessions in common."""
+    return uniform(seed, np.full(len(sessions), SESSIONS), sessions) < share
 
 
 def sampled_rows(pointer: np.ndarray, session: np.ndarray, label: np.ndarray, share: float, seed: int, code: int) -> np.ndarray:

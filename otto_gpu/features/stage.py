@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +27,7 @@ from otto_gpu.events.stage import load_period
 from otto_gpu.features.catalogue import EMBEDDING, ENCODER, FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.features.encoder import Encoder
-from otto_gpu.features.sampling import negative_share, sampled_rows
+from otto_gpu.features.sampling import drawn_sessions, negative_share, sampled_rows
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
 from otto_gpu.workers import HERE, Shared, Workers
@@ -70,7 +71,7 @@ def blocks(candidates: Candidates, rows: int) -> Iterator[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class _Sampler(Shared):
-    """shares: per target the probability to keep a negative; the other fields: as feature_maker's."""
+    """shares: per target what is kept; the other fields: as feature_maker's."""
 
     place: Path
     run_dir: Path
@@ -79,7 +80,7 @@ class _Sampler(Shared):
     targets: TargetsConfig
     rules: tuple[str, ...]
     embeddings: tuple[str, ...]
-    shares: dict[str, float]
+    shares: dict[str, _Share]
 
     @cached_property
     def maker(self) -> FeatureMaker:
@@ -109,21 +110,38 @@ def run(
 
 def _sample_part(sampler: _Sampler, file: Path) -> int:
     """How many rows of the part stay."""
-    path, targets = sampler.place / file.name, sampler.targets
+    path, targets, seed = sampler.place / file.name, sampler.targets, sampler.config.seed
     if not path.exists():
         candidates, labels = load_part(file, sampler.candidates.sources, targets.names)
-        tables = []
+        session, pointer = candidates.session, candidates.pointer
+        chosen = {}
+        for target, mask in labels.items():
+            share = sampler.shares[target]
+            drawn = np.repeat(drawn_sessions(candidates.sessions, share.sessions, seed), np.diff(pointer))
+            chosen[target] = sampled_rows(pointer, session, mask & drawn, share.negatives, seed, targets.code(target))
+        # features are made of whole sessions, which may be ranked within; sessions of which no row stays need none
+        some = np.diff(np.concatenate([[0], np.cumsum(np.logical_or.reduce(list(chosen.values())))])[pointer]) > 0
+        rows = np.repeat(some, np.diff(pointer))
+        labels, chosen = ({t: mask[rows] for t, mask in masks.items()} for masks in (labels, chosen))
+        candidates = candidates.of_sessions(some)
+        tables = [sampler.maker.catalogue.schema(targets.names).empty_table()]
         for first, last in blocks(candidates, sampler.config.chunk_rows):
             part = slice(candidates.pointer[first], candidates.pointer[last])
-            block = candidates.rows(first, last)
-            masks = {t: mask[part] for t, mask in labels.items()}
-            tables.append(_sampled(block, masks, sampler.maker, sampler.shares, targets, sampler.config.seed))
+            masks = ({t: mask[part] for t, mask in m.items()} for m in (labels, chosen))
+            tables.append(_sampled(candidates.rows(first, last), *masks, sampler.maker))
         write_atomically(path, lambda p: pq.write_table(pa.concat_tables(tables), p, compression="zstd"))
     return pq.read_metadata(path).num_rows
 
 
-def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -> dict[str, float]:
-    """Per target the probability to keep a negative, from the whole period's counts."""
+class _Share(NamedTuple):
+    """The probabilities to keep a session, and a negative of a session that is kept."""
+
+    sessions: float
+    negatives: float
+
+
+def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -> dict[str, _Share]:
+    """Per target, from the whole period's counts."""
     positives, negatives = dict.fromkeys(targets.names, 0), dict.fromkeys(targets.names, 0)
     for file in files:
         table = pq.read_table(file, columns=[SESSION, *map(label, targets.names)])
@@ -133,18 +151,22 @@ def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -
             useful = np.isin(session, session[hit])
             positives[target] += int(hit.sum())
             negatives[target] += int(useful.sum() - hit.sum())
-    return {t: negative_share(positives[t], negatives[t], config.negatives.get(t, 20.0)) for t in targets.names}
+    shares = {}
+    for target in targets.names:
+        kept = negative_share(positives[target], negatives[target], config.negatives.get(target, 20.0))
+        rows = positives[target] + kept * negatives[target]
+        shares[target] = _Share(min(1.0, config.most_rows / rows) if rows else 1.0, kept)
+    return shares
 
 
-def _sampled(block: Candidates, labels, maker: FeatureMaker, shares, targets: TargetsConfig, seed: int) -> pa.Table:
-    session = block.session
-    chosen = {t: sampled_rows(block.pointer, session, mask, shares[t], seed, targets.code(t)) for t, mask in labels.items()}
+def _sampled(block: Candidates, labels, chosen, maker: FeatureMaker) -> pa.Table:
+    """The chosen rows of some sessions with their features."""
     keep = np.logical_or.reduce(list(chosen.values()))
     features = maker.make(block)[keep]
-    columns = {SESSION: session[keep], AID: block.aid[keep]}
+    columns = {SESSION: block.session[keep], AID: block.aid[keep]}
     for target in labels:
         columns[label(target)] = labels[target][keep].astype(np.int8)
         columns[sampled(target)] = chosen[target][keep].astype(np.int8)
     for i, column in enumerate(maker.catalogue.columns):
         columns[column.name] = np.ascontiguousarray(features[:, i]).astype(column.dtype)
-    return pa.table(columns)
+    return pa.table(columns, maker.catalogue.schema(labels))

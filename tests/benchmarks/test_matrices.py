@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import matrices
+from benchmarks.matrix_peers import PEERS
 from benchmarks.measure import peak_memory
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
@@ -50,7 +51,7 @@ def take(n_bytes):
     return lambda: np.ones(n_bytes, np.int8).sum()
 
 
-@pytest.mark.parametrize("peer", matrices.PEERS)
+@pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize(
     "rule",
     [
@@ -58,14 +59,17 @@ def take(n_bytes):
         RULES["time_weighted"],
         MatrixRule(weight={"half_life_hours": 6}, keep=3),
         MatrixRule(tail=2, keep=100),
+        matrices.ALL_RULES["count"],
+        MatrixRule(keep=100),
     ],
-    ids=["time_decay", "time_weighted", "half_life", "count"],
+    ids=["time_decay", "time_weighted", "half_life", "tail", "count", "count_100"],
 )
 def test_a_peer_agrees_with_rowwise(peer, rule):
     pytest.importorskip(peer)
-    assert matrices.like_time_decay(rule)
+    if not PEERS[peer].able(rule):
+        pytest.skip(f"{peer} cannot do this rule")
     log = synthetic_log(300, seed=3)
-    assert matrices.difference(build_matrix(log, rule, "rowwise", "cpu"), matrices.PEERS[peer](log, rule)) == ""
+    assert matrices.difference(build_matrix(log, rule, "rowwise", "cpu"), PEERS[peer].build(log, rule)) == ""
 
 
 def test_a_peer_that_is_missing_is_left_out_with_the_install_line(capsys, monkeypatch):
@@ -74,9 +78,15 @@ def test_a_peer_that_is_missing_is_left_out_with_the_install_line(capsys, monkey
     assert "pip install 'otto_gpu[bench]'" in capsys.readouterr().out
 
 
-def test_peers_are_asked_for_rules_like_time_decay_only():
-    able = {name for name, rule in RULES.items() if matrices.like_time_decay(rule)}
-    assert able == {"time_decay", "time_weighted"}
+def test_peers_are_asked_for_what_they_can_do_only():
+    for joins in ("polars", "duckdb"):
+        assert {n for n, rule in matrices.ALL_RULES.items() if PEERS[joins].able(rule)} == {
+            "time_decay",
+            "time_weighted",
+            "count",
+        }
+    for products in ("implicit", "sparse_dot_topn"):
+        assert {n for n, rule in matrices.ALL_RULES.items() if PEERS[products].able(rule)} == {"count"}
 
 
 def test_engines_that_differ_are_told():

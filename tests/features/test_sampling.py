@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otto_gpu.features.sampling import negative_share, sampled_rows
+from otto_gpu.features.sampling import drawn_sessions, negative_share, sampled_rows
 
 
 def rows(sessions: int, seed=0):
@@ -61,3 +61,13 @@ def test_share():
     assert negative_share(10, 100, 20) == 1.0
     assert negative_share(0, 100, 20) == 0.0
     assert negative_share(10, 0, 20) == 0.0
+
+
+def test_drawn_sessions_are_a_share_and_nested():
+    sessions = np.arange(0, 20_000, 2, dtype=np.int32)
+    few, many = (drawn_sessions(sessions, share, 7) for share in (0.1, 0.4))
+    assert few.mean() == pytest.approx(0.1, abs=0.01) and many.mean() == pytest.approx(0.4, abs=0.02)
+    assert not (few & ~many).any()
+    assert drawn_sessions(sessions, 1.0, 7).all() and not drawn_sessions(sessions, 0.0, 7).any()
+    np.testing.assert_array_equal(drawn_sessions(sessions[500:], 0.4, 7), many[500:])  # whatever the chunk
+    assert (drawn_sessions(sessions, 0.4, 8) != many).any()

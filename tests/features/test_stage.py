@@ -1,8 +1,11 @@
 """The stage `features` with vectors: what is read from a run, and what of it becomes columns."""
 
 import json
+import shutil
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from otto_gpu.candidates.stage import load_part, parts
@@ -84,3 +87,34 @@ def test_vectors_that_are_missing(run_dir, tmp_path):
             maker_of(run_dir, "test", ("encoder",))
     finally:
         (tmp_path / "away.npy").rename(path)
+
+
+def sampled_by(run_dir, folder, **settings):
+    c = load_config(small(300))
+    features = FeaturesConfig(families=("session", "recall", "rank"), **settings)
+    stage.run(folder, run_dir, features, c.candidates, c.targets, c.matrices.rules, Reporter(quiet=True))
+    return pq.ParquetDataset(folder / "features/validation").read().to_pandas()
+
+
+def test_no_more_rows_than_asked_for_and_whole_sessions(run_dir, tmp_path):
+    everything = sampled_by(run_dir, tmp_path / "all", negatives={"clicks": 1e9}, chunk_rows=500)
+    some = sampled_by(run_dir, tmp_path / "some", negatives={"clicks": 1e9}, chunk_rows=700, most_rows=1000)
+    rows = {len(f[f["sampled_clicks"] == 1]): f[f["sampled_clicks"] == 1] for f in (everything, some)}
+    (most, before), (fewer, after) = rows.items()
+    assert most > 2000 and 500 < fewer < 1500
+    # a session that is drawn has all its rows, the same as before, ranks too
+    again = before[before["session"].isin(after["session"])].drop(columns=[c for c in before if c.startswith("sampled_")])
+    pd.testing.assert_frame_equal(after[again.columns].reset_index(drop=True), again.reset_index(drop=True))
+    assert set(some.columns) == set(everything.columns) and some.dtypes.equals(everything.dtypes)
+
+
+def test_parts_of_which_no_row_stays_have_the_columns(run_dir, tmp_path):
+    there = shutil.copytree(run_dir, tmp_path / "run")
+    (path,) = parts(there, "validation")
+    table = pq.read_table(path)
+    for target in ("clicks", "carts", "orders"):
+        place = table.column_names.index(f"label_{target}")
+        table = table.set_column(place, f"label_{target}", [np.zeros(len(table), np.int8)])
+    pq.write_table(table, path)
+    nothing = sampled_by(there, tmp_path / "features")
+    assert len(nothing) == 0 and {"session", "label_orders", "sampled_clicks", "n_any"} <= set(nothing.columns)
