@@ -22,6 +22,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from otto_gpu import __version__
 from otto_gpu.errors import UserError
 from otto_gpu.progress import Reporter
@@ -168,6 +171,12 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.writing")
     write(temporary)
     os.replace(temporary, path)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Parquet, zstd. Without dictionaries numbers are written in half the time, and take no more space."""
+    words = [f.name for f in table.schema if not (pa.types.is_integer(f.type) or pa.types.is_floating(f.type))]
+    pq.write_table(table, path, compression="zstd", use_dictionary=words)
 
 
 def _sweep(folder: Path) -> None:

@@ -37,7 +37,7 @@ from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically
+from otto_gpu.run import write_atomically, write_table
 from otto_gpu.workers import HERE, Shared, Workers
 
 LEARNS = "validation"  # the period whose labels the fusion learns from
@@ -231,7 +231,7 @@ def _save_part(path: Path, candidates: Candidates, labels: dict[str, np.ndarray]
     table = candidates.to_table()
     for target, mask in labels.items():
         table = table.append_column(label(target), pa.array(mask.astype(np.int8)))
-    write_atomically(path, lambda p: pq.write_table(table, p, compression="zstd"))
+    write_atomically(path, lambda p: write_table(table, p))
 
 
 def load_part(path: Path, sources, targets) -> tuple[Candidates, dict[str, np.ndarray]]:

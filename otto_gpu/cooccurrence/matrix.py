@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from otto_gpu.columns import AID_X, AID_Y, WEIGHT
+from otto_gpu.run import write_table
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Matrix:
     def save(self, path: Path) -> None:
         left = np.repeat(np.arange(self.n_items, dtype=np.int32), np.diff(self.pointer))
         table = pa.table({AID_X: left, AID_Y: self.neighbours, WEIGHT: self.weights})
-        pq.write_table(table.replace_schema_metadata({"n_items": str(self.n_items)}), path, compression="zstd")
+        write_table(table.replace_schema_metadata({"n_items": str(self.n_items)}), path)
 
     @classmethod
     def load(cls, path: Path) -> Matrix:

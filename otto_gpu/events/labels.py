@@ -14,6 +14,7 @@ from otto_gpu.columns import AID, SESSION, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.run import write_table
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Labels:
         return self.session[mask], self.aid[mask]
 
     def save(self, path: Path) -> None:
-        pq.write_table(pa.table({SESSION: self.session, TYPE: self.type, AID: self.aid}), path, compression="zstd")
+        write_table(pa.table({SESSION: self.session, TYPE: self.type, AID: self.aid}), path)
 
     @classmethod
     def load(cls, path: Path) -> Labels:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
+from otto_gpu.run import write_table
 
 TYPES = ("clicks", "carts", "orders")
 
@@ -144,7 +145,7 @@ class EventLog:
         for name in self.extra.column_names if self.extra is not None else ():
             table = table.append_column(name, self.extra[name])
         meta = {"n_sessions": str(self.n_sessions), "n_items": str(self.n_items), "types": ",".join(self.types)}
-        pq.write_table(table.replace_schema_metadata(meta), path, compression="zstd")
+        write_table(table.replace_schema_metadata(meta), path)
 
     @classmethod
     def load(cls, path: Path) -> EventLog:

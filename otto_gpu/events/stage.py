@@ -20,7 +20,7 @@ from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, split_log
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically
+from otto_gpu.run import write_atomically, write_table
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
                 result = read_log(data, events, targets, work.advance)
             except TooManyRejected as error:
                 rejected = error.rejected
-                write_atomically(run_dir / "rejected.parquet", lambda p: pq.write_table(rejected, p, compression="zstd"))
+                write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
                 raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
     periods = split_log(log, split, targets, result.from_test_file)
@@ -70,7 +70,7 @@ def run(
         write_labels(
             folder / "official/test_labels.jsonl", test.sessions, test.labels, history, targets.names, targets.next_only
         )
-    pq.write_table(result.rejected, folder / "rejected.parquet", compression="zstd")
+    write_table(result.rejected, folder / "rejected.parquet")
     (folder / "events/summary.json").write_text(json.dumps(summary, indent=1))
     sizes = summary["periods"]
     return {
@@ -106,7 +106,7 @@ def _facts(period: Period, targets: TargetsConfig) -> dict:
 def _save_ids(path: Path, ids: pa.Array | None, n: int) -> None:
     """The dictionary: row i holds the user's own id of dense id i."""
     ids = pa.array(np.arange(n, dtype=np.int32)) if ids is None else ids
-    pq.write_table(pa.table({ID: ids}), path, compression="zstd")
+    write_table(pa.table({ID: ids}), path)
 
 
 def load_ids(run_dir: Path, name: str) -> pa.Array:

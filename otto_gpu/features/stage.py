@@ -29,7 +29,7 @@ from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.sampling import drawn_sessions, negative_share, sampled_rows
 from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically
+from otto_gpu.run import write_atomically, write_table
 from otto_gpu.workers import HERE, Shared, Workers
 
 SPLIT = "validation"  # its labels train the rankers
@@ -129,7 +129,7 @@ def _sample_part(sampler: _Sampler, file: Path) -> int:
             part = slice(candidates.pointer[first], candidates.pointer[last])
             masks = ({t: mask[part] for t, mask in m.items()} for m in (labels, chosen))
             tables.append(_sampled(candidates.rows(first, last), *masks, sampler.maker))
-        write_atomically(path, lambda p: pq.write_table(pa.concat_tables(tables), p, compression="zstd"))
+        write_atomically(path, lambda p: write_table(pa.concat_tables(tables), p))
     return pq.read_metadata(path).num_rows
 
 

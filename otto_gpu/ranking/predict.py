@@ -25,7 +25,7 @@ from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.settings import RECALL, RankingConfig
-from otto_gpu.run import write_atomically
+from otto_gpu.run import write_atomically, write_table
 from otto_gpu.workers import HERE, Shared, Workers
 
 
@@ -103,4 +103,4 @@ def hand_set_score(candidates: Candidates, source: str) -> np.ndarray:
 def _save_scores(path: Path, candidates: Candidates, scores: np.ndarray, groups: list[str]) -> None:
     columns = {SESSION: candidates.session, AID: candidates.aid}
     columns |= {g: np.ascontiguousarray(scores[:, i]) for i, g in enumerate(groups)}
-    write_atomically(path, lambda p: pq.write_table(pa.table(columns), p, compression="zstd"))
+    write_atomically(path, lambda p: write_table(pa.table(columns), p))

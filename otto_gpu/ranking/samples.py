@@ -4,6 +4,7 @@ or those of all targets put together, for a target that has too few of its own."
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from otto_gpu.columns import SESSION, label, sampled
 
+TOGETHER = 16  # columns that are written into the rows at a time: a cache line of them
 More = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -26,24 +28,26 @@ class Samples:
         kept_mb: int = 0,
     ):  # fmt: skip
         self._files, self._target, self._catalogue, self._batch_rows = files, target, catalogue, batch_rows
-        rows = [pq.read_table(f, columns=[sampled(target), label(target)]) for f in files]
-        self.positives = sum(int(t[label(target)].to_numpy().sum()) for t in rows)
-        self.rows = sum(int(t[sampled(target)].to_numpy().sum()) for t in rows)
+        self.rows, self.positives = len(self._known[0]), int(np.count_nonzero(self._known[1]))
         self._ask, self._more = more, None
         self._keep = self.rows * len(catalogue) * 4 <= kept_mb << 20
         self._kept: list | None = None
 
     def __getstate__(self) -> dict:
         """Without what is kept in memory: whoever gets a copy reads the rows himself."""
-        return self.__dict__ | {"_more": None, "_kept": None}
+        state = self.__dict__ | {"_more": None, "_kept": None}
+        state.pop("_known", None)
+        return state
 
     def _read(self) -> Iterator[tuple]:
         for file in self._files:
-            table = pq.read_table(file, filters=[(sampled(self._target), "==", 1)])
-            features = np.empty((len(table), len(self._catalogue)), np.float32)
-            for i, name in enumerate(self._catalogue):
-                features[:, i] = table[name].to_numpy()
-            yield features, table[label(self._target)].to_numpy().astype(np.float32), table[SESSION].to_numpy()
+            table = pq.read_table(file)  # all rows: picking them here takes a third of the time that a filter of Parquet's does
+            mine = table[sampled(self._target)].to_numpy() != 0
+            features = np.empty((np.count_nonzero(mine), len(self._catalogue)), np.float32)
+            for i in range(0, len(self._catalogue), TOGETHER):
+                columns = [table[name].to_numpy()[mine] for name in self._catalogue[i : i + TOGETHER]]
+                features[:, i : i + TOGETHER] = np.array(columns, np.float32).T
+            yield features, table[label(self._target)].to_numpy()[mine].astype(np.float32), table[SESSION].to_numpy()[mine]
 
     def _parts(self) -> Iterator[tuple]:
         """With the further columns; from memory where the rows are kept there."""
@@ -72,9 +76,17 @@ class Samples:
                 yield tuple(column[rows[first:last]] for column in columns)
                 first = last
 
+    @cached_property
+    def _known(self) -> tuple[np.ndarray, np.ndarray]:
+        """(session int32 [rows], label int8 [rows])"""
+        columns = [SESSION, label(self._target)]
+        table = pq.ParquetDataset(self._files, filters=[(sampled(self._target), "==", 1)]).read(columns=columns)
+        return table[SESSION].to_numpy(), table[label(self._target)].to_numpy()
+
     def both_labels(self, keep: Callable[[np.ndarray], np.ndarray]) -> bool:
         """Whether there are positives and negatives among the rows; without both neither a model nor an AUC has a meaning."""
-        return _both_labels(self.batches(keep))
+        session, positive = self._known
+        return len(np.unique(positive[keep(session)])) == 2
 
 
 class Pooled:
@@ -97,13 +109,11 @@ class Pooled:
                 yield with_target(features, code), positive, session, np.full(len(session), weight, np.float32)
 
     def both_labels(self, keep: Callable[[np.ndarray], np.ndarray]) -> bool:
-        return _both_labels(self.batches(keep))
+        # each target's rows may have one label only: what counts is all of them together
+        session, positive = (np.concatenate(parts) for parts in zip(*(s._known for s in self._samples.values()), strict=True))
+        return len(np.unique(positive[keep(session)])) == 2
 
 
 def with_target(features: np.ndarray, code: int) -> np.ndarray:
     """The rows as models of all targets take them: the target's code is the last column."""
     return np.column_stack([features, np.full(len(features), code, np.float32)])
-
-
-def _both_labels(batches: Iterator[tuple]) -> bool:
-    return {float(v) for _, positive, *_ in batches for v in np.unique(positive)} == {0.0, 1.0}

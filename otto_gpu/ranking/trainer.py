@@ -124,7 +124,8 @@ class Trainer(Shared):
                 group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each,
                 self._new_cache() if self._fold_bytes > self._kept else None,
             )  # fmt: skip
-            if self.config.folds * self._fold_bytes <= self._kept:
+            again = len(self.config.groups) > 1 or self.config.search is not None  # somebody may ask for them once more
+            if again and self.config.folds * self._fold_bytes <= self._kept:
                 self._prepared[fold] = ranker.alike(group), prepared
         return ranker.train(group, prepared, self.device.kind, self._each, self.config.seed + fold)
 

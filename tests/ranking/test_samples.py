@@ -46,7 +46,7 @@ def test_the_sampled_rows_come_in_their_order(files, kept_mb):
     paths, frame = files
     mine = frame[frame["sampled_carts"] == 1]
     rows = Samples(paths, "carts", NAMES, kept_mb=kept_mb)
-    assert (rows.rows, rows.positives) == (len(mine), frame["label_carts"].sum())
+    assert (rows.rows, rows.positives) == (len(mine), mine["label_carts"].sum())
     for _ in range(2):
         features, label, session = (np.concatenate(c) for c in zip(*rows.batches(all_rows), strict=True))
         assert (features.dtype, label.dtype) == (np.float32, np.float32)
