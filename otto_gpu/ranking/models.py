@@ -116,7 +116,7 @@ class Models:
                 rows = with_target(features, self._codes[target])
             elif ensemble.earlier:
                 rows = np.column_stack([features, *(voice(result[e]) for e in ensemble.earlier)])
-            scored = [_score(self._ranker, models, rows, fold) for models in ensemble.groups.values()]
+            scored = [_score(self._ranker, models, rows, ensemble.names, fold) for models in ensemble.groups.values()]
             result[target] = np.stack(scored, axis=1).astype(np.float32, copy=False)
         return result
 
@@ -126,13 +126,15 @@ def voice(scores: np.ndarray) -> np.ndarray:
     return scores.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def _score(ranker, models: dict[int, object], features: np.ndarray, fold: np.ndarray | None) -> np.ndarray:
+def _score(
+    ranker, models: dict[int, object], features: np.ndarray, names: tuple[str, ...], fold: np.ndarray | None
+) -> np.ndarray:
     if fold is None:
-        return np.mean([ranker.predict(m, features) for m in models.values()], axis=0, dtype=np.float64)
+        return np.mean([ranker.predict(m, features, names) for m in models.values()], axis=0, dtype=np.float64)
     # where fold k has no model no other one may speak: all of them have seen its sessions
     out = np.full(len(features), np.nan, np.float32)
     for k in models:
         mine = np.flatnonzero(fold == k)
         if len(mine):
-            out[mine] = ranker.predict(models[k], features[mine])
+            out[mine] = ranker.predict(models[k], features[mine], names)
     return out

@@ -19,7 +19,10 @@ class Group(Section):
     depth: int = Field(4, ge=1, le=20)
     bins: int = Field(64, ge=2, le=1024, description="values that a feature is rounded to (XGBoost's max_bin)")
     learning_rate: float = Field(0.1, gt=0, le=1)
-    colsample: float = Field(0.3, gt=0, le=1, description="share of the columns that a tree sees")
+    columns: int | None = Field(
+        128, ge=1, description="columns that a model takes: those with the most gain in a first, small model; null: all"
+    )
+    colsample: float = Field(0.5, gt=0, le=1, description="share of its columns that a tree sees")
     subsample: float = Field(0.8, gt=0, le=1)
     min_child_weight: float = Field(5.0, ge=0)
     reg_lambda: float = Field(10.0, ge=0)
@@ -65,7 +68,7 @@ class RankingConfig(Section):
     )
     batch_rows: int = Field(100_000, ge=1, description="rows handed to the ranker at a time, at least one session's")
     kept_mb: int = Field(
-        2048,
+        4096,
         ge=0,
         description="a target's rows are kept in memory up to so many MB, and as much of what is prepared for the folds; "
         "more is read again, and a fold that alone takes more is trained from disk",

@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 import numpy as np
 
 from otto_gpu.device import Device
+from otto_gpu.features.sampling import drawn_sessions
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import load_ranker
@@ -39,7 +40,8 @@ class Trainer(Shared):
 
     @cached_property
     def _fold_bytes(self) -> int:
-        return self.samples.rows * len(self.names)  # prepared: a byte a value
+        most = max(g.columns or len(self.names) for g in self.config.groups.values())
+        return self.samples.rows * min(most, len(self.names))  # prepared: a byte a value
 
     @property
     def _kept(self) -> int:
@@ -68,6 +70,11 @@ class Trainer(Shared):
 
     def _of_fold(self, fold: int, inside: bool) -> Callable[[np.ndarray], np.ndarray]:
         return lambda session: (fold_of(session, self.config.folds, self.config.seed) == fold) == inside
+
+    def _some(self, keep: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        """Of the sessions that are kept as many as a first look takes."""
+        share = load_ranker(self.config.ranker).LOOKED_AT / max(self.samples.rows, 1)
+        return lambda session: keep(session) & drawn_sessions(session, share, self.config.seed)
 
     def groups(self, reporter: Reporter, workers: Workers = HERE) -> dict[str, Group]:
         """The groups with their settings, searched for where the configuration says so."""
@@ -120,9 +127,13 @@ class Trainer(Shared):
         if kind != ranker.alike(group):
             prepared, self._prepared[fold] = None, (None, None)  # the old rows go before the new ones come
             held_out, others = (self._of_fold(fold, inside) for inside in (True, False))
+            columns = ranker.choose_columns(
+                group, lambda: self.samples.batches(self._some(others)), self.names, self.device.kind, self._each,
+                self.config.seed,
+            )  # fmt: skip
             prepared = ranker.prepare(
                 group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each,
-                self._new_cache() if self._fold_bytes > self._kept else None,
+                self._new_cache() if self._fold_bytes > self._kept else None, columns,
             )  # fmt: skip
             again = len(self.config.groups) > 1 or self.config.search is not None  # somebody may ask for them once more
             if again and self.config.folds * self._fold_bytes <= self._kept:

@@ -181,3 +181,27 @@ def test_scores_are_margins_in_the_order_of_the_probabilities():
     margin = xgb.predict(model, features)
     np.testing.assert_allclose(1 / (1 + np.exp(-margin)), probability, rtol=1e-4)
     assert margin.min() < 0
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_columns_that_matter_are_chosen(objective):
+    """The label hangs on the columns 0 and 3."""
+    group = Group(objective=objective, columns=2, bins=64)
+    columns = xgb.choose_columns(group, batches(0, SESSIONS), NAMES, "cpu", 1, 42)
+    np.testing.assert_array_equal(columns, [0, 3])
+    prepared = xgb.prepare(group, batches(0, HELD_OUT), batches(HELD_OUT, SESSIONS), NAMES, 1, None, columns)
+    model, _ = xgb.train(group, prepared, "cpu", 1, 3)
+    assert model.feature_names == ["column_0", "column_3"] and set(xgb.importance(model, NAMES)) == {"column_0", "column_3"}
+    features, _, _ = rows()
+    np.testing.assert_array_equal(xgb.predict(model, features, NAMES), xgb.predict(model, features[:, [0, 3]]))
+
+
+def test_all_columns_where_none_can_be_left_out():
+    for columns in (None, len(NAMES), 1000):
+        assert xgb.choose_columns(Group(columns=columns), batches(0, 100), NAMES, "cpu", 1, 42) is None
+
+    def one_label():
+        for features, label, session in batches(0, 100)():
+            yield features, np.zeros_like(label), session
+
+    assert xgb.choose_columns(Group(columns=2), one_label, NAMES, "cpu", 1, 42) is None
