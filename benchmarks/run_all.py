@@ -8,14 +8,16 @@ import sys
 from pathlib import Path
 
 FULL = {
-    "matrices": ["--events", "5e6", "--rules", "time_decay", "--repeats", "3"],
+    "matrices": ["--events", "5e6", "--rules", "time_decay,count", "--repeats", "3"],
     "reading": ["--events", "4000000"],
     "throughput": ["--events", "1e6"],
+    "end_to_end": ["--events", "1e6"],
 }
 QUICK = {
-    "matrices": ["--events", "2e4", "--rules", "time_decay", "--repeats", "1"],
+    "matrices": ["--events", "2e4", "--rules", "time_decay,count", "--repeats", "1"],
     "reading": ["--events", "20000", "--repeats", "1"],
     "throughput": ["--events", "2e4", "--repeats", "1"],
+    "end_to_end": ["--events", "5e3"],
 }
 
 
