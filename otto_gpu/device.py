@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from otto_gpu.arrays import moved
 from otto_gpu.errors import UserError
 
 INSTALL = "pip install 'otto_gpu[cuda13]' (or [cuda12], as the driver's CUDA version), or the environment.yml of the project"
@@ -28,8 +29,20 @@ class Device:
         """The data frame module: pandas or cudf."""
         return importlib.import_module("cudf" if self.kind == "cuda" else "pandas")
 
+    def arrays(self):
+        """The array module: numpy or cupy."""
+        return importlib.import_module("cupy" if self.kind == "cuda" else "numpy")
+
+    def bring(self, thing):
+        """The thing (an array, or a dataclass, dict or tuple of them) with its arrays where this device computes; home() is
+        the way back. On the CPU it is the same object."""
+        return moved(thing, self.arrays().asarray) if self.kind == "cuda" else thing
+
     def __str__(self) -> str:
         return f"{self.kind} ({self.reason})"
+
+
+CPU = Device("cpu", "the default")
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> Device:
@@ -66,6 +79,13 @@ def _gpu_name() -> str:
     return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
 
 
+def free_bytes() -> int:
+    """The GPU's memory that nobody uses: the driver's, and what CuPy keeps for its next arrays."""
+    import cupy
+
+    return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+
+
 def cuda_kernel(body: Callable, scratch: tuple[str, ...] = ()) -> Callable:
     """A CUDA kernel out of a body that does one session, `body(s, *arguments)`, in plain Python or @njit.
 
@@ -97,4 +117,5 @@ def kernel(sessions, workers, {", ".join(names)}):
         if sessions:
             kernel[-(-workers // THREADS), min(workers, THREADS)](sessions, workers, *arguments)
 
+    launch.kernel = kernel
     return launch

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from otto_gpu.arrays import home
+from otto_gpu.device import Device
 from otto_gpu.errors import MissingExtra
 from otto_gpu.ranking.settings import Group
 
@@ -19,10 +21,12 @@ Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 
 
 class _BatchIter(xgboost.DataIter):
-    """Hands (features [m, n], label [m], session [m] and, where rows do not count the same, weight [m]) to XGBoost."""
+    """Hands (features [m, n], label [m], session [m] and, where rows do not count the same, weight [m]) to XGBoost, which
+    finds the bins where the features lie: on a GPU, if the device is one."""
 
-    def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool, cache: Path | None):
+    def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool, cache: Path | None, device: str):
         self._batches, self._names, self._by_session = batches, list(names), by_session
+        self._device = Device(device, "as asked")
         self._iterator, self._queries = None, 0
         super().__init__(cache_prefix=None if cache is None else str(cache))
 
@@ -42,7 +46,7 @@ class _BatchIter(xgboost.DataIter):
             self._queries = more["qid"][-1]
             if weight:  # of a query
                 more["weight"] = weight[0][begins]
-        input_data(data=features, label=label, feature_names=self._names, **more)
+        input_data(data=self._device.bring(features), label=label, feature_names=self._names, **more)
         return True
 
 
@@ -52,16 +56,18 @@ def alike(group: Group) -> tuple:
 
 
 def prepare(
-    group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], threads: int, cache: Path | None = None
-) -> tuple:
+    group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], threads: int, cache: Path | None = None,
+    device: str = "cpu",
+) -> tuple:  # fmt: skip
     """The rows of both sides, rounded to the group's bins: a byte a value, made once for all groups that are alike.
 
     training, held_out: functions that give the batches, sessions ascending; rows of a session never span two batches.
     cache: a folder in which XGBoost keeps the rows, to fetch a batch at a time and remove them at the end; None: in memory.
+    device: cpu or cuda, that they are prepared for.
     """
     kind = xgboost.QuantileDMatrix if cache is None else xgboost.ExtMemQuantileDMatrix
     sides = ((training, "training"), (held_out, "held_out"))
-    data, evaluation = (_BatchIter(batches, names, group.by_session, cache and cache / name) for batches, name in sides)
+    data, evaluation = (_BatchIter(batches, names, group.by_session, cache and cache / name, device) for batches, name in sides)
     data = kind(data, max_bin=group.bins, nthread=threads)
     return data, kind(evaluation, max_bin=group.bins, ref=data, nthread=threads)
 
@@ -105,9 +111,11 @@ def load(path: Path, device: str, threads: int):
     return model
 
 
-def predict(model, features: np.ndarray) -> np.ndarray:
-    """float32 [m]: raw margins, which order like the probabilities and lose nothing at their ends."""
-    return model.inplace_predict(features, predict_type="margin", validate_features=False).astype(np.float32)
+def predict(model, features) -> np.ndarray:
+    """float32 [m], on the host: raw margins, which order like the probabilities and lose nothing at their ends. features:
+    float32 [m, n], of the host or of the device that the model was loaded for; scored where they are."""
+    margins = model.inplace_predict(features, predict_type="margin", validate_features=False)
+    return home(margins).astype(np.float32)
 
 
 def importance(model, names: tuple[str, ...]) -> dict[str, float]:
