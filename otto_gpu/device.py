@@ -86,17 +86,18 @@ def free_bytes() -> int:
     return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
 
 
-def cuda_kernel(body: Callable, scratch: tuple[str, ...] = ()) -> Callable:
+def cuda_kernel(body: Callable, scratch: tuple[str, ...] = (), names: list[str] | None = None) -> Callable:
     """A CUDA kernel out of a body that does one session, `body(s, *arguments)`, in plain Python or @njit.
 
     Returns launch(sessions, workers, *arguments): `workers` threads share the sessions 0..sessions-1. Arguments are
     arrays (on the device, or on the host, then copied there and back) and numbers, in the body's order. Of those named in
-    `scratch` every thread gets a row of its own: they are arrays [workers, ...]. The body must not allocate.
+    `scratch` every thread gets a row of its own: they are arrays [workers, ...]. The body must not allocate. names: what the
+    arguments are called, where the body takes them as *arguments.
     """
     from numba import cuda
 
     body = getattr(body, "py_func", body)
-    names = list(inspect.signature(body).parameters)[1:]
+    names = list(inspect.signature(body).parameters)[1:] if names is None else names
     unknown = set(scratch) - set(names)
     if unknown:
         raise ValueError(f"{body.__name__} has no parameter {sorted(unknown)[0]!r}; it has {', '.join(names)}")

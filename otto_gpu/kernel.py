@@ -65,9 +65,9 @@ class Kernel:
     @cached_property
     def launch(self) -> Callable:
         """The CUDA kernel: launch(units, workers, *arguments), scratch as arrays [workers, ...]."""
-        return cuda_kernel(self.unit_body(), tuple(self.scratch))
+        return cuda_kernel(self._unit_body(), tuple(self.scratch), self.names)
 
-    def unit_body(self) -> Callable:
+    def _unit_body(self) -> Callable:
         """body(unit, *arguments), whatever the body's own form."""
         from numba import cuda
 
@@ -86,9 +86,6 @@ class Kernel:
 
         else:
             return self.body
-        unit = inspect.Parameter("unit", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        unit_body.__signature__ = inspect.Signature([unit, *(unit.replace(name=name) for name in self.names)])
-        unit_body.__name__ = self.body.__name__
         return unit_body
 
     def _workers(self, units: int, arguments) -> int:

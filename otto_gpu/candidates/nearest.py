@@ -32,20 +32,20 @@ class Index:
     """Some vectors, made ready to be searched: once per period, not once per chunk of its sessions.
 
     vectors: float32 [n, dim]; rows of zeros are never found. exact: whether results are; by default, whether there are few
-    items or a GPU. MissingExtra where faiss is not installed, on a GPU where PyTorch is not.
+    items or a GPU that PyTorch sees. MissingExtra where faiss is not installed and needed.
     """
 
     def __init__(self, vectors: np.ndarray, device: Device | None = None, exact: bool | None = None):
-        gpu = device is not None and device.kind == "cuda"
+        gpu = _gpu_of(device)
         self.vectors = np.ascontiguousarray(vectors, np.float32)
         self._aids = np.flatnonzero(self.vectors.any(axis=1)).astype(np.int32)
         there = self.vectors if len(self._aids) == len(vectors) else self.vectors[self._aids]
-        self.exact = (gpu or len(there) <= EXACT_ITEMS) if exact is None else exact
+        self.exact = (gpu is not None or len(there) <= EXACT_ITEMS) if exact is None else exact
         self._longest = float(np.sqrt(np.einsum("ij,ij->i", there, there).max(initial=0)))
         self._most = len(there)
         dim = self.vectors.shape[1]
-        if gpu:
-            self._index = OnGpu(there, _torch().device("cuda"))
+        if gpu is not None and self.exact:
+            self._index = ByTorch(there, gpu)
             return
         faiss = _faiss()
         if self.exact:
@@ -91,16 +91,18 @@ class Index:
         return self._index.search(queries, size, params=faiss.SearchParametersHNSW(efSearch=max(WIDTH, 2 * size)))
 
 
-class OnGpu:
+class ByTorch:
     """Exact search by PyTorch: search(queries, size) as that of a flat index of faiss. device: a torch.device."""
 
     def __init__(self, vectors: np.ndarray, device):
-        self._device = device
-        self._vectors = _torch().from_numpy(vectors).to(device)
+        import torch
+
+        self._device, self._vectors = device, torch.from_numpy(vectors).to(device)
 
     def search(self, queries: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """(products float32 [q, size], rows int64 [q, size]), highest first. size: at most the number of vectors."""
-        torch = _torch()
+        import torch
+
         scores, rows = np.empty((len(queries), size), np.float32), np.empty((len(queries), size), np.int64)
         piece = max(self._free() // (4 * len(self._vectors)), 1)
         for first in range(0, len(queries), piece):
@@ -111,9 +113,11 @@ class OnGpu:
 
     def _free(self) -> int:
         """Bytes for the products."""
-        if self._device.type != "cuda":
+        if self._device.type == "cpu":
             return 1 << 28
-        return int(GPU_SHARE * _torch().cuda.mem_get_info(self._device)[0])
+        import torch
+
+        return int(GPU_SHARE * torch.cuda.mem_get_info(self._device)[0])
 
 
 def nearest_vectors(
@@ -218,12 +222,16 @@ def _add_up_histories(starts, aid, bits, vectors, last, queries):
                 queries[s, d] /= length
 
 
-def _torch():
+def _gpu_of(device: Device | None):
+    """PyTorch's own name of the GPU; None where there is none or PyTorch does not see it."""
+    if device is None or device.kind == "cpu":
+        return None
     try:
-        import torch
-    except ImportError:
-        raise MissingExtra("candidates from vectors on a GPU (candidates.nearest)", "torch", "embeddings") from None
-    return torch
+        from otto_gpu.embeddings.table import torch_device
+    except MissingExtra:
+        return None
+    place = torch_device(device)
+    return None if place.type == "cpu" else place
 
 
 def _faiss():

@@ -57,14 +57,14 @@ def session_ranks(s, rows, features, ranked, first, scratch):
 
 
 @njit(parallel=True, cache=True)
-def _every_session(rows, features, ranked, first, widest, workers):
-    for w in prange(workers):
+def _every_session(rows, features, ranked, first, widest, threads):
+    for w in prange(threads):
         scratch = np.empty((AT_ONCE + 1, widest), np.float32)
-        for s in range(w, len(rows) - 1, workers):
+        for s in range(w, len(rows) - 1, threads):
             session_ranks(s, rows, features, ranked, first, scratch)
 
 
-def column_ranks(s, part, rows, features, ranked, first, widest, workers):
+def column_ranks(s, part, rows, features, ranked, first, widest, threads):
     """The body for one column of one session (CUDA): threads side by side read columns side by side, and copy nothing."""
     for r in range(rows[s], rows[s + 1]):
         place = 1
