@@ -1,7 +1,9 @@
 """The comparison as a dry run: the CPU with itself, on a tiny log; what it measures is not asserted."""
 
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 
@@ -46,5 +48,6 @@ def test_agreement(tmp_path):
 
 
 def test_the_shell_script_names_its_options():
-    done = subprocess.run(["bash", "benchmarks/on_gpu.sh", "--help"], cwd=gpu.ROOT, capture_output=True, text=True, timeout=120)
+    command, environment = ["bash", "benchmarks/on_gpu.sh", "--help"], os.environ | {"PYTHON": sys.executable}
+    done = subprocess.run(command, cwd=gpu.ROOT, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "--sessions" in done.stdout
