@@ -16,6 +16,8 @@ from otto_gpu.errors import UserError
 INSTALL = "pip install 'otto_gpu[cuda13]' (or [cuda12], as the driver's CUDA version), or the environment.yml of the project"
 
 THREADS = 128  # of a block
+WARP = 32  # of a block where there are few threads in all: then every multiprocessor of a GPU gets some
+FEW = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def kernel(sessions, workers, {", ".join(names)}):
 
     def launch(sessions: int, workers: int, *arguments) -> None:
         if sessions:
-            kernel[-(-workers // THREADS), min(workers, THREADS)](sessions, workers, *arguments)
+            block = min(workers, WARP if workers < FEW else THREADS)
+            kernel[-(-workers // block), block](sessions, workers, *arguments)
 
     launch.kernel = kernel
     return launch

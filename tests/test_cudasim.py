@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from otto_gpu import kernel
 from otto_gpu.candidates import lookup
 from otto_gpu.device import CPU, cuda_kernel
 from otto_gpu.kernel import Kernel
@@ -87,3 +88,9 @@ def test_a_scratch_name_that_the_body_does_not_know():
 def test_a_body_of_parts_that_nobody_names():
     with pytest.raises(ValueError, match="needs `parts`"):
         Kernel(print, lambda s, part, rows, out: None)
+
+
+def test_large_arrays_of_the_host_are_not_carried_along():
+    with pytest.raises(ValueError, match=r"got an array int64 \(10000,\) of the host's"):
+        kernel._sent(np.zeros(10_000, np.int64))
+    assert kernel._sent(3) == 3
