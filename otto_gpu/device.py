@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from otto_gpu.arrays import moved
 from otto_gpu.errors import UserError
 
 INSTALL = "pip install 'otto_gpu[cuda13]' (or [cuda12], as the driver's CUDA version), or the environment.yml of the project"
 
 THREADS = 128  # of a block
+WARP = 32  # of a block where there are few threads in all: then every multiprocessor of a GPU gets some
+FEW = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,20 @@ class Device:
         """The data frame module: pandas or cudf."""
         return importlib.import_module("cudf" if self.kind == "cuda" else "pandas")
 
+    def arrays(self):
+        """The array module: numpy or cupy."""
+        return importlib.import_module("cupy" if self.kind == "cuda" else "numpy")
+
+    def bring(self, thing):
+        """The thing (an array, or a dataclass, dict or tuple of them) with its arrays where this device computes; home() is
+        the way back. On the CPU it is the same object."""
+        return moved(thing, self.arrays().asarray) if self.kind == "cuda" else thing
+
     def __str__(self) -> str:
         return f"{self.kind} ({self.reason})"
+
+
+CPU = Device("cpu", "the default")
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> Device:
@@ -66,17 +81,25 @@ def _gpu_name() -> str:
     return cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
 
 
-def cuda_kernel(body: Callable, scratch: tuple[str, ...] = ()) -> Callable:
+def free_bytes() -> int:
+    """The GPU's memory that nobody uses: the driver's, and what CuPy keeps for its next arrays."""
+    import cupy
+
+    return cupy.cuda.runtime.memGetInfo()[0] + cupy.get_default_memory_pool().free_bytes()
+
+
+def cuda_kernel(body: Callable, scratch: tuple[str, ...] = (), names: list[str] | None = None) -> Callable:
     """A CUDA kernel out of a body that does one session, `body(s, *arguments)`, in plain Python or @njit.
 
     Returns launch(sessions, workers, *arguments): `workers` threads share the sessions 0..sessions-1. Arguments are
     arrays (on the device, or on the host, then copied there and back) and numbers, in the body's order. Of those named in
-    `scratch` every thread gets a row of its own: they are arrays [workers, ...]. The body must not allocate.
+    `scratch` every thread gets a row of its own: they are arrays [workers, ...]. The body must not allocate. names: what the
+    arguments are called, where the body takes them as *arguments.
     """
     from numba import cuda
 
     body = getattr(body, "py_func", body)
-    names = list(inspect.signature(body).parameters)[1:]
+    names = list(inspect.signature(body).parameters)[1:] if names is None else names
     unknown = set(scratch) - set(names)
     if unknown:
         raise ValueError(f"{body.__name__} has no parameter {sorted(unknown)[0]!r}; it has {', '.join(names)}")
@@ -95,6 +118,8 @@ def kernel(sessions, workers, {", ".join(names)}):
 
     def launch(sessions: int, workers: int, *arguments) -> None:
         if sessions:
-            kernel[-(-workers // THREADS), min(workers, THREADS)](sessions, workers, *arguments)
+            block = min(workers, WARP if workers < FEW else THREADS)
+            kernel[-(-workers // block), block](sessions, workers, *arguments)
 
+    launch.kernel = kernel
     return launch

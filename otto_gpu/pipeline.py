@@ -212,11 +212,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         },
         "candidates": (
             ("candidates",),
-            lambda: [
-                dump(c.candidates),
-                c.targets.weights if c.candidates.fusion else None,
-                device.kind if c.candidates.fusion or c.candidates.nearest else None,
-            ],
+            lambda: [dump(c.candidates), c.targets.weights if c.candidates.fusion else None, device.kind],
             candidates,
         ),
         "features": (("features",), lambda: dump(c.features), features),

@@ -1,18 +1,21 @@
-"""Every per-session body on one small log, on the CPU or as CUDA kernels; `python -m tests.cuda_bodies cuda OUT.npz`.
+"""Every kernel on one small log, and the chain of them from key bits to features; on the CPU, or as CUDA kernels:
+`python -m tests.cuda_bodies cuda OUT.npz` in numba's simulator.
 
-The same calls serve both sides: `each(body, scratch)` gives a launcher of the signature of otto_gpu.device.cuda_kernel's.
+The same calls serve both sides: `call(kernel, *arguments)`. For the chain, the arrays decide where it runs.
 """
 
-import inspect
 import sys
 
 import numpy as np
 
-from otto_gpu.candidates import fusion, keys, lookup
+from otto_gpu.arrays import home
+from otto_gpu.candidates import fuse, fusion, keys, lookup
 from otto_gpu.candidates.lookup import Histories, encode_lines
 from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Recipe
-from otto_gpu.device import cuda_kernel
+from otto_gpu.device import CPU, Device
 from otto_gpu.features import embedding, encoder, interaction, popularity, rank, session, weightings
+from otto_gpu.features.catalogue import KNOWN, FeaturesConfig
+from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.hashing import table_size
 from tests.worlds import log_of, stack_of
 
@@ -21,16 +24,17 @@ N_ITEMS = 30
 HOUR, DAY = 3_600_000, 86_400_000
 
 
-def on_the_cpu(body, scratch=()):
-    names = list(inspect.signature(getattr(body, "py_func", body)).parameters)[1:]
+def on_the_cpu(kernel, *arguments):
+    kernel(*arguments)
 
-    def launch(sessions, workers, *arguments):
-        for worker in range(workers):
-            mine = [a[worker] if name in scratch else a for name, a in zip(names, arguments, strict=True)]
-            for s in range(worker, sessions, workers):
-                body(s, *mine)
 
-    return launch
+def as_cuda(kernel, *arguments):
+    """Of host arrays, which numba copies there and back. What was filled of the scratch is left as it was found."""
+    given = kernel.with_scratch(np, WORKERS, arguments)
+    kernel.launch(kernel.units(arguments), WORKERS, *given)
+    for name, (_, filled) in kernel.scratch.items():
+        if filled is not None and not (given[kernel.names.index(name)] == filled).all():
+            raise AssertionError(f"{kernel.body.__name__} leaves its {name} changed")
 
 
 def a_log():
@@ -82,99 +86,145 @@ RECIPES = CandidatesConfig(
 )  # fmt: skip
 
 
-def results(each) -> dict[str, np.ndarray]:
-    """What every body writes."""
+def results(call) -> dict[str, np.ndarray]:
+    """What every kernel writes."""
     log, random = a_log()
     stack = a_stack(random)
     n, out = log.n_sessions, {}
 
     bits = np.zeros(len(log), np.uint8)
-    each(keys.session_key_bits)(n, WORKERS, log.starts, log.aid, log.ts, log.type, np.array([False, True, True]), bits)
+    call(keys._key_bits, log.starts, log.aid, log.ts, log.type, np.array([False, True, True]), bits)
     out["bits"] = bits
 
     type_weight = np.array([1, 6, 3], np.float32)
     histories = Histories(log.starts, log.aid, log.ts, log.type, bits)
     names, lists = list(RECIPES.recipes), np.full((2, n, 6), -1, np.int32)
-    evaluate = each(lookup.evaluate_session, ("items", "sums", "table", "keys"))
     for i, (name, recipe) in enumerate(RECIPES.recipes.items()):
         lines = encode_lines(recipe, stack, names)
-        scratch = lookup.Scratch.of(lines, histories, lists, stack, WORKERS)
+        touched, most_keys = lookup.room(lines, histories, lists, stack)
         aids, scores = np.full((n, recipe.size), -1, np.int32), np.zeros((n, recipe.size), np.float32)
         long = recipe.long_history
-        evaluate(
-            n, WORKERS, log.starts, log.aid, log.ts, log.type, bits, lines, lists, stack.pointer, stack.neighbours,
+        call(
+            lookup._recipe, log.starts, log.aid, log.ts, log.type, bits, lines, lists, stack.pointer, stack.neighbours,
             stack.weights, type_weight, 2 if i == 0 else 0, long.items if long else lookup.UNBOUNDED,
-            long.oldest if long else 0.0, long.line_share if long else 1.0,
-            scratch.items, scratch.sums, scratch.table, scratch.keys, aids, scores,
+            long.oldest if long else 0.0, long.line_share if long else 1.0, touched, touched, table_size(touched), most_keys,
+            aids, scores,
         )  # fmt: skip
         if i == 0:
             lists[0] = aids
-        out |= {f"{name} aids": aids, f"{name} scores": scores, f"{name} table": scratch.table}
+        out |= {f"{name} aids": aids, f"{name} scores": scores}
+
+    popular = np.array([3, 29, 28, 1], np.int32)
+    owner, place, width = np.repeat([1, 2], [6, 20]), np.arange(26) % 20, 60 + 26 + 4
+    both, sums = np.hstack([lists[0], out["second aids"]]), np.hstack([out["first scores"], out["second scores"]])
+    m = np.zeros(n, np.int64)
+    united = np.empty(width * n, np.int32), np.zeros((width * n, 3), np.float32), np.full((width * n, 3), -1, np.int16)
+    united[0].fill(-1)
+    call(
+        fuse._union, log.starts, log.aid, log.type, bits, both, sums, owner, place, popular, type_weight, 60, 12, width,
+        table_size(width), True, m, np.arange(n + 1) * width, *united,
+    )  # fmt: skip
+    out |= {"united sizes": m, **dict(zip(("united", "united scores", "united ranks"), united, strict=True))}
 
     pointer = np.concatenate([[0], np.cumsum((bits & keys.ALL) > 0)]).astype(np.int64)[log.starts]
     n_entries, item_events = int(pointer[-1]), np.bincount(log.aid, minlength=N_ITEMS)
     aid, weights = np.empty(n_entries, np.int32), np.zeros((n_entries, 6), np.float32)
     counts, newest = np.zeros((n_entries, 3), np.int16), np.empty(n_entries, np.int64)
     place = np.empty(n_entries, np.int16)
-    each(weightings.session_items, ("one",))(
-        n, WORKERS, log.starts, log.aid, log.ts, log.type, bits, item_events, type_weight, pointer, aid, weights, counts,
-        newest, place, np.empty((WORKERS, 6)),
+    call(
+        weightings._items, log.starts, log.aid, log.ts, log.type, bits, item_events, type_weight, pointer, aid, weights,
+        counts, newest, place, 6,
     )  # fmt: skip
     out |= {"item aid": aid, "item weights": weights, "item counts": counts, "item newest": newest, "item place": place}
 
     sizes = random.integers(0, 29, n)
     rows = np.concatenate([[0], np.cumsum(sizes)])
     candidates = np.concatenate([random.choice(N_ITEMS, size, replace=False) for size in sizes]).astype(np.int32)
-    table = np.full((WORKERS, table_size(int(sizes.max()))), -1, np.int32)
     features = np.zeros((len(candidates), 2 * 6 * 3), np.float32)
-    each(interaction.session_interactions, ("table",))(
-        n, WORKERS, rows, candidates, pointer, aid, weights, np.array([1, 0]), stack.pointer, stack.neighbours, stack.weights,
-        table, features,
+    call(
+        interaction._interactions, rows, candidates, pointer, aid, weights, np.array([1, 0]), stack.pointer, stack.neighbours,
+        stack.weights, table_size(int(sizes.max())), features,
     )  # fmt: skip
-    out |= {"interactions": features, "interactions table": table}
+    out["interactions"] = features
 
     known = popularity.Popularity.of(log, log, item_events, type_weight)
     last_ts, windows = log.ts[log.starts[1:] - 1], np.array(list(popularity.WINDOWS.values()))
-    popular = np.zeros((len(candidates), 14), np.float32)
-    each(popularity.session_popularity, ("totals",))(
-        n, WORKERS, rows, candidates, last_ts, known.times, known.pointer, known.type_times, known.type_pointer, windows,
-        np.empty((WORKERS, 3, 3), np.int64), popular,
+    wanted = np.zeros((len(candidates), 14), np.float32)
+    call(
+        popularity._popularity, rows, candidates, last_ts, known.times, known.pointer, known.type_times, known.type_pointer,
+        windows, (3, 3), wanted,
     )  # fmt: skip
-    out["popularity"] = popular
+    out["popularity"] = wanted
 
-    wanted = np.zeros((len(candidates), 4), np.float32)
-    until = np.array([HOUR, DAY])
-    each(fusion.session_wanted_until)(n, WORKERS, rows, candidates, last_ts, known.pointer, known.times, until, wanted)
-    out["wanted"] = wanted
+    until = np.zeros((len(candidates), 4), np.float32)
+    call(fusion._wanted_until, rows, candidates, last_ts, known.pointer, known.times, np.array([HOUR, DAY]), until)
+    out["wanted"] = until
 
-    # entries of halves: products, and so what is close, are exact in any order
-    vectors = random.choice(np.float32([-0.5, 0.5]), (N_ITEMS, 4))
-    vectors[::7] = 0
-    near = np.zeros((len(candidates), embedding.WIDTH), np.float32)
-    each(embedding.session_embeddings, ("cosines",))(
-        n, WORKERS, rows, candidates, pointer, aid, weights, newest, last_ts, vectors,
-        np.empty((WORKERS, int(np.diff(pointer).max())), np.float32), near,
+    vectors, near = some_vectors(random), np.zeros((len(candidates), embedding.WIDTH), np.float32)
+    call(
+        embedding._embeddings, rows, candidates, pointer, aid, weights, newest, last_ts, vectors,
+        int(np.diff(pointer).max()), near,
     )  # fmt: skip
     out["embedding"] = near
 
     queries, encoded = random.choice(np.float32([-0.5, 0.5]), (3, 4)), np.zeros((len(candidates), 2), np.float32)
-    each(encoder.session_encoder)(n, WORKERS, rows, candidates, np.arange(n) % 4 - 1, queries, vectors, encoded)
+    call(encoder._encoder, rows, candidates, np.arange(n) % 4 - 1, queries, vectors, encoded)
     out["encoder"] = encoded
 
     own = np.zeros((len(candidates), 12), np.float32)
-    each(session.session_history_of_candidates)(
-        n, WORKERS, rows, candidates, pointer, aid, counts, weights, newest, place, last_ts, own
-    )
+    call(
+        session._history_of_candidates, rows, candidates, pointer, aid, counts, weights, newest, place, last_ts, own
+    )  # fmt: skip
     out["session"] = own
 
     ranks = np.zeros((len(candidates), 6), np.float32)
     ranks[:, :3] = random.integers(-2, 12, (len(candidates), 3)).clip(0) - 1.0 * (random.random((len(candidates), 3)) < 0.1)
-    each(rank.session_ranks, ("scratch",))(
-        n, WORKERS, rows, ranks, np.array([2, 0, 1]), 3, np.empty((WORKERS, rank.AT_ONCE + 1, int(sizes.max())), np.float32)
-    )
+    call(rank._ranks, rows, ranks, np.array([2, 0, 1]), 3, int(sizes.max()), 1)
     out["rank"] = ranks
     return out
 
 
+def some_vectors(random) -> np.ndarray:
+    """Entries of halves: products, and so what is close, are exact in any order."""
+    vectors = random.choice(np.float32([-0.5, 0.5]), (N_ITEMS, 4))
+    vectors[::7] = 0
+    return vectors
+
+
+def chain(device: Device) -> dict[str, np.ndarray]:
+    """From a log's histories to candidates and all families of features, as the stages call it."""
+    log, random = a_log()
+    stack, types = a_stack(random), log.types
+    sessions = np.array([0, 2, 3, 4, 7, 8, 10], np.int32)  # of the twelve
+    mine = device.bring(Histories.of(log, RECIPES, device).chunk(sessions))
+    named = lookup.evaluate_recipes(mine, device.bring(stack), RECIPES, types)
+    popular = fuse.popular_items(log, RECIPES.popular_days)
+    made = home(fuse.fuse(sessions, mine, named, popular, RECIPES, types))
+    spoken = encoder.Encoder.of(random.choice(np.float32([-0.5, 0.5]), (7, 4)), some_vectors(random), sessions, log.n_sessions)
+    knowledge = Knowledge.of(log, log, stack, RECIPES, {"some": some_vectors(random)}, spoken)
+    maker = FeatureMaker(FeaturesConfig(families=KNOWN), knowledge, made.sources, types).on(device)
+    features, inputs = maker.make(made), fusion.Inputs(log, log, device).of(made)
+    on = {type(array).__name__ for array in (mine.aid, features, inputs)}
+    if len(on) != 1:
+        raise AssertionError(f"not all of it lies in one place: {on}")
+    return {
+        "pointer": made.pointer, "aid": made.aid, "scores": made.scores, "ranks": made.ranks,
+        "features": home(features), "inputs": home(inputs),
+    }  # fmt: skip
+
+
+def main() -> None:
+    if sys.argv[1] == "cpu":
+        np.savez(sys.argv[2], **results(on_the_cpu), **chain(CPU))
+        return
+    from otto_gpu import kernel
+    from tests import cupy_on_numpy
+
+    made = results(as_cuda)
+    cupy_on_numpy.install()
+    kernel.MOST_WORKERS = WORKERS  # fewer than there are units of work, and threads take the simulator long
+    np.savez(sys.argv[2], **made, **chain(Device("cuda", "numba's simulator")))
+
+
 if __name__ == "__main__":
-    np.savez(sys.argv[2], **results(cuda_kernel if sys.argv[1] == "cuda" else on_the_cpu))
+    main()

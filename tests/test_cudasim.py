@@ -1,7 +1,8 @@
-"""The per-session bodies run as CUDA kernels: in numba's simulator, in a process of its own, with the CPU's results.
+"""Kernels, and the chain of them from recipes to features, run as CUDA: in numba's simulator, in a process of its own, with
+the CPU's results.
 
-The simulator runs the kernels in plain Python: it shows the division of work, the scratch rows and the arithmetic, not
-that the bodies compile; that needs a GPU.
+The simulator runs the kernels in plain Python: it shows the division of work, the scratch rows, the arithmetic and which
+arrays lie where. That the bodies compile is tests/test_cuda_compile.py's; that they run needs a GPU.
 """
 
 import os
@@ -13,9 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from otto_gpu import kernel
 from otto_gpu.candidates import lookup
-from otto_gpu.device import cuda_kernel
+from otto_gpu.device import CPU, cuda_kernel
+from otto_gpu.kernel import Kernel
 from tests import cuda_bodies
+from tests.gpus import a_gpu
 
 ROOT = Path(__file__).parents[1]
 # off before numba is loaded: njit functions stay plain Python, which is what the simulator can call
@@ -39,17 +43,16 @@ def simulated(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def on_the_cpu():
-    return cuda_bodies.results(cuda_bodies.on_the_cpu)
+    return cuda_bodies.results(cuda_bodies.on_the_cpu) | cuda_bodies.chain(CPU)
 
 
-def test_every_body_is_there(on_the_cpu):
-    """A new body says of itself that it is one: then it belongs into tests/cuda_bodies.py."""
-    sources = "\n".join(p.read_text() for p in (ROOT / "otto_gpu").rglob("*.py"))
-    bodies = re.findall(r"def (\w+)\([^)]*\):(?:  # fmt: skip)?\n    \"\"\"The body for one session \(CPU and CUDA\)", sources)
+def test_every_kernel_is_there(on_the_cpu):
+    """A new kernel belongs into tests/cuda_bodies.py."""
     launched = (ROOT / "tests/cuda_bodies.py").read_text()
-    assert len(bodies) == 10 and all(f".{name}" in launched for name in bodies)
+    kernels = [k for p in (ROOT / "otto_gpu").rglob("*.py") for k in re.findall(r"^(\w+) = Kernel\(", p.read_text(), re.M)]
+    assert len(kernels) == 11 and [k for k in kernels if f".{k}," not in launched] == []
     for name, values in on_the_cpu.items():
-        assert len(np.unique(values)) > 1 or name.endswith("table"), f"{name} says nothing"
+        assert len(np.unique(values)) > 1, f"{name} says nothing"
 
 
 def assert_same(simulated, on_the_cpu):
@@ -60,20 +63,17 @@ def assert_same(simulated, on_the_cpu):
             np.testing.assert_allclose(simulated[name], expected, rtol=1e-5, err_msg=name)
         else:
             np.testing.assert_array_equal(simulated[name], expected, err_msg=name)
-        if name.endswith("table"):
-            assert (expected == -1).all()
 
 
-def test_as_kernels_they_do_the_same(simulated, on_the_cpu):
+def test_as_cuda_they_do_the_same(simulated, on_the_cpu):
+    """The kernels one by one; and from recipes to features, with arrays that are not mixed with the host's."""
     assert_same(simulated, on_the_cpu)
 
 
 @pytest.mark.gpu
 def test_on_a_gpu_they_do_the_same(on_the_cpu):
-    cuda = pytest.importorskip("numba.cuda")
-    if not cuda.is_available():
-        pytest.skip("no GPU is visible")
-    assert_same(cuda_bodies.results(cuda_kernel), on_the_cpu)
+    device = a_gpu()
+    assert_same(cuda_bodies.results(cuda_bodies.as_cuda) | cuda_bodies.chain(device), on_the_cpu)
 
 
 def test_records_are_aligned_as_cuda_wants_them():
@@ -83,3 +83,14 @@ def test_records_are_aligned_as_cuda_wants_them():
 def test_a_scratch_name_that_the_body_does_not_know():
     with pytest.raises(ValueError, match=r"no parameter 'rooms'; it has n, out"):
         cuda_kernel(lambda s, n, out: None, scratch=("rooms",))
+
+
+def test_a_body_of_parts_that_nobody_names():
+    with pytest.raises(ValueError, match="needs `parts`"):
+        Kernel(print, lambda s, part, rows, out: None)
+
+
+def test_large_arrays_of_the_host_are_not_carried_along():
+    with pytest.raises(ValueError, match=r"an array int64 \(10000,\) of the host's"):
+        kernel._sent(np.zeros(10_000, np.int64))
+    assert kernel._sent(3) == 3

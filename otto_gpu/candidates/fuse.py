@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 from numba import njit, prange
 
+from otto_gpu.arrays import arrays_of, pointers
 from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.lookup import Histories, touch
 from otto_gpu.columns import AID, SESSION, recall_rank, recall_score
 from otto_gpu.events.log import EventLog
-from otto_gpu.hashing import table_size
+from otto_gpu.hashing import first_slot, table_size
+from otto_gpu.kernel import Kernel
 
 if TYPE_CHECKING:
     from otto_gpu.candidates.recipes import CandidatesConfig
@@ -103,7 +105,7 @@ def popular_items(known: EventLog, days: float) -> np.ndarray:
 def fuse(
     sessions: np.ndarray, histories: Histories, named: dict[str, tuple], popular: np.ndarray, config: CandidatesConfig, types
 ) -> Candidates:
-    """Candidates of some sessions: their histories, what each source names, popular items.
+    """Candidates of some sessions: their histories, what each source names, popular items; where all of these lie.
 
     named: {source: (aids int32 [S, n], scores float32 [S, n])}.
     """
@@ -116,54 +118,73 @@ def fuse(
     type_weight = np.array([config.type_weights.get(t, 1.0) for t in types], np.float32)
     width = config.history_limit + aids.shape[1] + len(popular)
     # pass one counts, pass two writes; a union of a few lists is cheap enough to be made twice
-    counts = np.zeros(n, np.int64)
-    empty = (np.empty(0, np.int32), np.empty((0, 1), np.float32), np.empty((0, 1), np.int16))
+    xp = arrays_of(aids)
+    counts = xp.zeros(n, np.int64)
+    empty = (xp.empty(0, np.int32), xp.empty((0, 1), np.float32), xp.empty((0, 1), np.int16))
     args = (
         histories.starts, histories.aid, histories.type, histories.bits, aids, scores, owner, place, popular, type_weight,
-        config.history_limit, config.fill_to, width, table_size(width) - 1,
+        config.history_limit, config.fill_to, width, table_size(width),
     )  # fmt: skip
-    _union(False, *args, counts, np.zeros(n + 1, np.int64), *empty)
-    pointer = np.concatenate([[0], np.cumsum(counts)])
-    out = (
-        np.empty(pointer[-1], np.int32),
-        np.zeros((pointer[-1], len(named) + 1), np.float32),
-        np.full((pointer[-1], len(named) + 1), UNRANKED, np.int16),
-    )
-    _union(True, *args, counts, pointer, *out)
+    _union(*args, False, counts, xp.zeros(n + 1, np.int64), *empty)
+    pointer = pointers(counts)
+    m, sources = int(pointer[-1]), len(named) + 1
+    out = xp.empty(m, np.int32), xp.zeros((m, sources), np.float32), xp.full((m, sources), UNRANKED, np.int16)
+    _union(*args, True, counts, pointer, *out)
     return Candidates(sessions, pointer, *out, ("history", *named))
 
 
-@njit(parallel=True, cache=True)
-def _union(
-    write, starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, width, mask,
+@njit(cache=True)
+def session_union(
+    s, starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, mine, table, write,
     counts, pointer, out_aid, out_scores, out_ranks,
 ):  # fmt: skip
-    for s in prange(len(starts) - 1):
-        mine, n = np.empty(width, np.int32), 0
-        table = np.full(mask + 1, -1, np.int32)
-        begin, end = starts[s], starts[s + 1]
-        for i in range(end - 1, begin - 1, -1):
-            if n < history_limit and bits[i] & ALL:
-                found, n = touch(aid[i], mine, table, mask, n)
-                if write:
-                    row = pointer[s] + found
-                    out_ranks[row, 0] = found
-                    for j in range(begin, end):  # the same score as that of a long history, oldest weight .1
-                        if aid[j] == aid[i]:
-                            age = 0.1 + 0.9 * (j - begin) / max(end - begin - 1, 1)
-                            out_scores[row, 0] += np.float32((2.0**age - 1) * type_weight[kind[j]])
-        for c in range(aids.shape[1]):
-            y = aids[s, c]
-            if y < 0:
-                continue
-            found, n = touch(y, mine, table, mask, n)
+    """The body for one session (CPU and CUDA). mine, table (all -1, a power of two): scratch of the worker."""
+    mask, n = len(table) - 1, 0
+    begin, end = starts[s], starts[s + 1]
+    for i in range(end - 1, begin - 1, -1):
+        if n < history_limit and bits[i] & ALL:
+            found, n = touch(aid[i], mine, table, mask, n)
             if write:
-                out_scores[pointer[s] + found, owner[c]] = scores[s, c]
-                out_ranks[pointer[s] + found, owner[c]] = place[c]
-        for y in popular:
-            if n >= fill_to:
-                break
-            _, n = touch(y, mine, table, mask, n)
+                row = pointer[s] + found
+                out_ranks[row, 0] = found
+                for j in range(begin, end):  # the same score as that of a long history, oldest weight .1
+                    if aid[j] == aid[i]:
+                        age = 0.1 + 0.9 * (j - begin) / max(end - begin - 1, 1)
+                        out_scores[row, 0] += np.float32((2.0**age - 1) * type_weight[kind[j]])
+    for c in range(aids.shape[1]):
+        y = aids[s, c]
+        if y < 0:
+            continue
+        found, n = touch(y, mine, table, mask, n)
         if write:
-            out_aid[pointer[s] : pointer[s] + n] = mine[:n]
-        counts[s] = n
+            out_scores[pointer[s] + found, owner[c]] = scores[s, c]
+            out_ranks[pointer[s] + found, owner[c]] = place[c]
+    for i in range(len(popular)):
+        if n >= fill_to:
+            break
+        _, n = touch(popular[i], mine, table, mask, n)
+    counts[s] = n
+    for i in range(n):
+        if write:
+            out_aid[pointer[s] + i] = mine[i]
+        slot = first_slot(mine[i], mask)  # leave the table as it was found
+        while table[slot] >= 0:
+            table[slot] = -1
+            slot = (slot + 1) & mask
+
+
+@njit(parallel=True, cache=True)
+def _every_session(
+    starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, mine, table, write,
+    counts, pointer, out_aid, out_scores, out_ranks,
+):  # fmt: skip
+    workers = len(table)
+    for w in prange(workers):
+        for s in range(w, len(starts) - 1, workers):
+            session_union(
+                s, starts, aid, kind, bits, aids, scores, owner, place, popular, type_weight, history_limit, fill_to, mine[w],
+                table[w], write, counts, pointer, out_aid, out_scores, out_ranks,
+            )  # fmt: skip
+
+
+_union = Kernel(_every_session, session_union, {"mine": (np.int32, None), "table": (np.int32, -1)})

@@ -17,12 +17,15 @@ import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import arrays_of, home
 from otto_gpu.bisect import first_after
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
 from otto_gpu.candidates.settings import FUSION, Fusion
 from otto_gpu.columns import recall_rank, recall_score
+from otto_gpu.device import CPU
 from otto_gpu.errors import MissingExtra
 from otto_gpu.hashing import FOLDS, uniform
+from otto_gpu.kernel import Kernel
 from otto_gpu.run import write_atomically
 
 if TYPE_CHECKING:
@@ -40,10 +43,11 @@ class Inputs:
 
     How much the item is wanted: its share of all known events and of those of the log's last day (the test period knows a
     longer log: shares are the same in both); its events in the hour and the day before the session's last event; minutes
-    since its first and its newest event until then (-1: none).
+    since its first and its newest event until then (-1: none). Worked out, and left, on the device.
     """
 
-    def __init__(self, known: EventLog, history: EventLog):
+    def __init__(self, known: EventLog, history: EventLog, device: Device = CPU):
+        self._device = device
         order = np.lexsort((known.ts, known.aid))
         self._times = known.ts[order]
         counts = np.bincount(known.aid, minlength=known.n_items)
@@ -51,6 +55,7 @@ class Inputs:
         latest = known.aid[known.ts >= known.ts.max(initial=0) - WINDOWS["day"]]
         latest = np.bincount(latest, minlength=known.n_items)
         self._shares = np.column_stack([c / max(c.sum(), 1) for c in (counts, latest)]).astype(np.float32)
+        self._times, self._pointer, self._shares = device.bring((self._times, self._pointer, self._shares))
         self._history = history
 
     @staticmethod
@@ -59,36 +64,40 @@ class Inputs:
         return [*map(recall_rank, sources), *map(recall_score, sources), "sources", "reciprocal_ranks", *wanted]
 
     def of(self, candidates: Candidates) -> np.ndarray:
-        n = len(candidates.sources)
-        out = np.empty((len(candidates), len(self.names(candidates.sources))), np.float32)
+        now = self._history.ts[self._history.starts[candidates.sessions + 1] - 1]
+        candidates, now = self._device.bring((candidates, now))
+        xp, n = self._device.arrays(), len(candidates.sources)
+        out = xp.empty((len(candidates), len(self.names(candidates.sources))), np.float32)
         there = candidates.ranks >= 0
         out[:, :n] = np.where(there, candidates.ranks, UNNAMED)
         out[:, n : 2 * n] = candidates.scores
         out[:, 2 * n] = there.sum(axis=1)
         out[:, 2 * n + 1] = reciprocal_ranks(candidates)
         out[:, 2 * n + 2 : 2 * n + 4] = self._shares[candidates.aid]
-        now = self._history.ts[self._history.starts[candidates.sessions + 1] - 1]
         windows = np.array(list(WINDOWS.values()))
-        _every_session(candidates.pointer, candidates.aid, now, self._pointer, self._times, windows, out[:, 2 * n + 4 :])
+        _wanted_until(candidates.pointer, candidates.aid, now, self._pointer, self._times, windows, out[:, 2 * n + 4 :])
         return out
 
 
 @njit(cache=True)
-def session_wanted_until(s, rows, candidates, now, pointer, times, windows, out):
-    """The body for one session (CPU and CUDA)."""
-    for r in range(rows[s], rows[s + 1]):
-        first = pointer[candidates[r]]
-        end = first_after(times, first, pointer[candidates[r] + 1], now[s])
+def session_wanted_until(s, first, last, candidates, now, pointer, times, windows, out):
+    """The body for one session's candidates first..last-1 (CPU and CUDA)."""
+    for r in range(first, last):
+        begin = pointer[candidates[r]]
+        end = first_after(times, begin, pointer[candidates[r] + 1], now[s])
         for w in range(len(windows)):
-            out[r, w] = end - first_after(times, first, end, now[s] - windows[w])
-        out[r, len(windows)] = (now[s] - times[first]) / MINUTE_MS if end > first else -1
-        out[r, len(windows) + 1] = (now[s] - times[end - 1]) / MINUTE_MS if end > first else -1
+            out[r, w] = end - first_after(times, begin, end, now[s] - windows[w])
+        out[r, len(windows)] = (now[s] - times[begin]) / MINUTE_MS if end > begin else -1
+        out[r, len(windows) + 1] = (now[s] - times[end - 1]) / MINUTE_MS if end > begin else -1
 
 
 @njit(parallel=True, cache=True)
 def _every_session(rows, candidates, now, pointer, times, windows, out):
     for s in prange(len(rows) - 1):
-        session_wanted_until(s, rows, candidates, now, pointer, times, windows, out)
+        session_wanted_until(s, rows[s], rows[s + 1], candidates, now, pointer, times, windows, out)
+
+
+_wanted_until = Kernel(_every_session, session_wanted_until)
 
 
 def reciprocal_ranks(candidates: Candidates) -> np.ndarray:
@@ -117,12 +126,12 @@ class Models:
         fold, _ = draws(sessions, self._config)
         out = np.empty(len(inputs), np.float32)
         for k in np.unique(fold):
-            out[fold == k] = _margins(self._boosters[k], inputs[fold == k])
+            out[fold == k] = _margins(self._boosters[k], inputs[arrays_of(inputs).asarray(fold == k)])
         return out
 
 
 def _margins(booster, inputs: np.ndarray) -> np.ndarray:
-    return booster.inplace_predict(inputs, predict_type="margin", validate_features=False)
+    return home(booster.inplace_predict(inputs, predict_type="margin", validate_features=False))
 
 
 def _with_a_positive(candidates: Candidates, positive: np.ndarray) -> np.ndarray:
@@ -192,13 +201,13 @@ def _training_rows(parts: Parts, share: float, weights: dict[str, float], inputs
         sizes = np.diff(candidates.pointer)
         chosen = np.repeat(_with_ground_truth(candidates, labels) & (drawn < share), sizes)
         gain = sum((weights[t] * mask for t, mask in labels.items()), np.zeros(len(candidates)))
-        gathered.append((inputs.of(candidates.where(chosen)), gain[chosen], np.repeat(fold, sizes)[chosen]))
+        gathered.append((home(inputs.of(candidates.where(chosen))), gain[chosen], np.repeat(fold, sizes)[chosen]))
     return tuple(np.concatenate(column) for column in zip(*gathered, strict=True))
 
 
 def _train_fold(xgboost, k: int, inputs, gain, fold, names: list[str], config: Fusion, device: Device) -> bytearray:
     mine = fold != k
-    inputs, gain = inputs[mine], gain[mine]
+    inputs, gain = device.bring(inputs[mine]), gain[mine]
     positive = gain > 0
     weight = np.where(positive, gain / np.mean(gain[positive]), 1.0)  # as many positives as there are, whatever their gains
     data = xgboost.QuantileDMatrix(inputs, label=positive, weight=weight, feature_names=names, max_bin=64, nthread=1)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import home
+from otto_gpu.device import CPU, Device
 from otto_gpu.events.log import EventLog
+from otto_gpu.kernel import Kernel
 
 ALL, BOUGHT, LAST_OF_DAY, FIRST_OF_DAY, LAST_DAY, ONLY = 1, 2, 4, 8, 16, 32
 BITS = {
@@ -23,17 +26,20 @@ BITS = {
 DAY_MS = 86_400_000
 
 
-def key_bits(history: EventLog, bought: np.ndarray) -> np.ndarray:
+def key_bits(history: EventLog, bought: np.ndarray, device: Device = CPU) -> np.ndarray:
     """uint8 [events]: for what kinds of key each event stands. bought: bool [types]. Days are UTC days."""
-    bits = np.zeros(len(history), np.uint8)
-    _every_session(history.starts, history.aid, history.ts, history.type, bought, bits)
-    return bits
+    starts, aid, ts, kind = device.bring((history.starts, history.aid, history.ts, history.type))
+    bits = device.arrays().zeros(len(history), np.uint8)
+    _key_bits(starts, aid, ts, kind, bought, bits)
+    return home(bits)
 
 
 @njit(cache=True)
 def session_key_bits(s, starts, aid, ts, kind, bought, bits):
     """The body for one session (CPU and CUDA)."""
     begin, end = starts[s], starts[s + 1]
+    if begin == end:
+        return
     distinct = 0
     for i in range(end - 1, begin - 1, -1):
         day = ts[i] // DAY_MS
@@ -59,5 +65,7 @@ def session_key_bits(s, starts, aid, ts, kind, bought, bits):
 @njit(parallel=True, cache=True)
 def _every_session(starts, aid, ts, kind, bought, bits):
     for s in prange(len(starts) - 1):
-        if starts[s] < starts[s + 1]:
-            session_key_bits(s, starts, aid, ts, kind, bought, bits)
+        session_key_bits(s, starts, aid, ts, kind, bought, bits)
+
+
+_key_bits = Kernel(_every_session, session_key_bits)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import arrays_of, home
 from otto_gpu.candidates.keys import ALL, BITS, key_bits
 from otto_gpu.candidates.recipes import CandidatesConfig, Recipe
 from otto_gpu.cooccurrence.matrix import MatrixStack
+from otto_gpu.device import CPU, Device
 from otto_gpu.events.log import EventLog
 from otto_gpu.hashing import first_slot, table_size
+from otto_gpu.kernel import Kernel
 
 TOP, RUNNING = 64, 128
 WHOLE, REAL = ("keys", "matrix", "depth", "last", "top", "head", "per_key"), ("weight", "fade", "step", "floor")
@@ -41,13 +43,13 @@ class Histories:
         return len(self.starts) - 1
 
     @classmethod
-    def of(cls, log: EventLog, config: CandidatesConfig) -> Histories:
-        """All sessions of a log (those without events too)."""
+    def of(cls, log: EventLog, config: CandidatesConfig, device: Device = CPU) -> Histories:
+        """All sessions of a log (those without events too), in the host's memory; device: who works out the bits."""
         bought = np.array([t in config.bought for t in log.types])
-        return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought))
+        return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought, device))
 
     def chunk(self, sessions: np.ndarray) -> Histories:
-        """The given sessions (ascending ids)."""
+        """The given sessions (ascending ids). On the host: a chunk's events are few and quickly brought to a device."""
         lengths = self.starts[sessions + 1] - self.starts[sessions]
         starts = np.concatenate([[0], np.cumsum(lengths)])
         event = np.repeat(self.starts[sessions] - starts[:-1], lengths) + np.arange(starts[-1])
@@ -56,8 +58,9 @@ class Histories:
 
 def evaluate_recipes(histories: Histories, stack: MatrixStack, config: CandidatesConfig, types) -> dict[str, tuple]:
     """{recipe: (aids int32 [S, size] padded with -1, scores float32 [S, size])}, best first; ties in the order of first
-    mention: newest key first, nearest neighbour first.
+    mention: newest key first, nearest neighbour first. Worked out, and left, where histories and stack lie.
     """
+    xp = arrays_of(histories.aid)
     results: dict[str, tuple] = {}
     type_weight = np.array([config.type_weights.get(t, 1.0) for t in types], np.float32)
     names = list(config.recipes)
@@ -65,7 +68,7 @@ def evaluate_recipes(histories: Histories, stack: MatrixStack, config: Candidate
         # every recipe hands its list on; one array [recipes so far, S, widest] serves the look-ups of `top`
         used = {line.recipe for line in recipe.lines if line.recipe}
         width = max((results[r][0].shape[1] for r in used), default=1)
-        tops = np.full((len(names) if used else 1, len(histories) if used else 1, width), -1, np.int32)
+        tops = xp.full((len(names) if used else 1, len(histories) if used else 1, width), -1, np.int32)
         for r in used:
             tops[names.index(r), :, : results[r][0].shape[1]] = results[r][0]
         results[name] = _evaluate(histories, stack, recipe, names, tops, type_weight)
@@ -73,36 +76,34 @@ def evaluate_recipes(histories: Histories, stack: MatrixStack, config: Candidate
 
 
 def _evaluate(histories: Histories, stack: MatrixStack, recipe: Recipe, names, tops, type_weight):
-    lines = encode_lines(recipe, stack, names)
-    n = len(histories)
-    aids, scores = np.full((n, recipe.size), -1, np.int32), np.zeros((n, recipe.size), np.float32)
+    xp, n = arrays_of(histories.aid), len(histories)
+    aids, scores = xp.full((n, recipe.size), -1, np.int32), xp.zeros((n, recipe.size), np.float32)
     if n == 0:
         return aids, scores
-    long = recipe.long_history
-    workers = min(numba.get_num_threads(), n)
-    scratch = Scratch.of(lines, histories, tops, stack, workers)
-    _every_session(
-        workers, histories.starts, histories.aid, histories.ts, histories.type, histories.bits, lines, tops,
+    lines, long = encode_lines(recipe, stack, names), recipe.long_history
+    touched, keys = room(lines, histories, tops, stack)
+    _recipe(
+        histories.starts, histories.aid, histories.ts, histories.type, histories.bits, lines, tops,
         stack.pointer, stack.neighbours, stack.weights, type_weight,
         {"first": 0, "scored": 1, "left_out": 2}[recipe.history],
         UNBOUNDED if long is None else long.items,
         0.0 if long is None else long.oldest,
         1.0 if long is None else long.line_share,
-        scratch.items, scratch.sums, scratch.table, scratch.keys, aids, scores,
+        touched, touched, table_size(touched), keys, aids, scores,
     )  # fmt: skip
     return aids, scores
 
 
 def encode_lines(recipe: Recipe, stack: MatrixStack, names: list[str]) -> np.ndarray:
     """LINE [lines]; depth is at most the longest row of the line's matrix."""
-    deepest = np.diff(stack.pointer, axis=1).max(axis=1, initial=0)
+    deepest = home(np.diff(stack.pointer, axis=1).max(axis=1)) if stack.pointer.size > len(stack.pointer) else None
     rows = []
     for line in recipe.lines:
         rows.append(
             (
                 {"top": TOP, "running": RUNNING}.get(line.keys) or BITS[line.keys],
                 -1 if line.matrix is None else stack.index(line.matrix),
-                1 if line.matrix is None else min(line.depth, int(deepest[stack.index(line.matrix)])),
+                1 if line.matrix is None else min(line.depth, 0 if deepest is None else int(deepest[stack.index(line.matrix)])),
                 line.last or UNBOUNDED,
                 names.index(line.recipe) if line.recipe else 0,
                 line.head,
@@ -119,29 +120,14 @@ def encode_lines(recipe: Recipe, stack: MatrixStack, names: list[str]) -> np.nda
     return np.array(rows, LINE)
 
 
-@dataclass(frozen=True)
-class Scratch:
-    """Per worker: the touched items int32 and their sums float32, the hash table int32 (all -1), a line's keys int32."""
-
-    items: np.ndarray
-    sums: np.ndarray
-    table: np.ndarray
-    keys: np.ndarray
-
-    @classmethod
-    def of(cls, lines: np.ndarray, histories: Histories, tops: np.ndarray, stack: MatrixStack, workers: int) -> Scratch:
-        """Large enough for the longest of the histories."""
-        n_items = stack.pointer.shape[1] - 1
-        longest = int(np.diff(histories.starts).max())
-        most = {TOP: tops.shape[2], RUNNING: n_items}
-        keys = [min(int(line["last"]), most.get(int(line["keys"]), longest)) for line in lines]
-        touched = min(longest + sum(k * int(line["depth"]) for k, line in zip(keys, lines, strict=True)), n_items) + 1
-        return cls(
-            np.empty((workers, touched), np.int32),
-            np.empty((workers, touched), np.float32),
-            np.full((workers, table_size(touched)), -1, np.int32),
-            np.empty((workers, max(keys)), np.int32),
-        )
+def room(lines: np.ndarray, histories: Histories, tops: np.ndarray, stack: MatrixStack) -> tuple[int, int]:
+    """(items that a session may touch, keys that a line may have), for the longest of the histories."""
+    n_items = stack.pointer.shape[1] - 1
+    longest = int(np.diff(histories.starts).max())
+    most = {TOP: tops.shape[2], RUNNING: n_items}
+    keys = [min(int(line["last"]), most.get(int(line["keys"]), longest)) for line in lines]
+    touched = min(longest + sum(k * int(line["depth"]) for k, line in zip(keys, lines, strict=True)), n_items) + 1
+    return touched, max(keys)
 
 
 @njit(cache=True)
@@ -285,12 +271,18 @@ def _write_best(items, sums, known, n, history, aids, scores):
 
 @njit(parallel=True, cache=True)
 def _every_session(
-    workers, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest,
+    starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items, oldest,
     line_share, items, sums, table, keys, out_aids, out_scores,
 ):  # fmt: skip
+    workers = len(table)
     for w in prange(workers):
         for s in range(w, len(starts) - 1, workers):
             evaluate_session(
                 s, starts, aid, ts, kind, bits, lines, tops, pointer, neighbours, weights, type_weight, history, long_items,
                 oldest, line_share, items[w], sums[w], table[w], keys[w], out_aids, out_scores,
             )  # fmt: skip
+
+
+# the touched items and their sums, the hash table, a line's keys
+SCRATCH = {"items": (np.int32, None), "sums": (np.float32, None), "table": (np.int32, -1), "keys": (np.int32, None)}
+_recipe = Kernel(_every_session, evaluate_session, SCRATCH)

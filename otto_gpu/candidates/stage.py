@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from otto_gpu.arrays import home
 from otto_gpu.candidates.coverage import Coverage, coverage_table, label_rows
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, fuse, popular_items
 from otto_gpu.candidates.fusion import (
@@ -99,11 +100,11 @@ class _Sources(Shared):
 
     @cached_property
     def histories(self) -> Histories:
-        return Histories.of(self.period.history, self.config)
+        return Histories.of(self.period.history, self.config, self.device)
 
     @cached_property
     def stack(self) -> MatrixStack:
-        return MatrixStack.load(self.run_dir / "matrices" / self.split, self.config.matrices)
+        return self.device.bring(MatrixStack.load(self.run_dir / "matrices" / self.split, self.config.matrices))
 
     @cached_property
     def vectors(self) -> dict[str, _Vectors]:
@@ -125,13 +126,14 @@ def _name_part(sources: _Sources, i: int) -> int:
     part = slice(i * config.chunk_sessions, (i + 1) * config.chunk_sessions)
     path, chunk = sources.place / f"part-{i:05d}.parquet", sources.period.sessions[part]
     if not path.exists():
-        mine = sources.histories.chunk(chunk)
-        named = evaluate_recipes(mine, sources.stack, config, targets.types)
+        mine, bring = sources.histories.chunk(chunk), sources.device.bring
+        here = bring(mine)
+        named = evaluate_recipes(here, sources.stack, config, targets.types)
         named = {r: named[r] for r in config.outputs}
         for name, source in config.nearest.items():
             v = sources.vectors[name]
-            named[name] = name_nearest(mine, v.queries_of(part), v.items, source, v.index)
-        candidates = fuse(chunk, mine, named, sources.popular, config, targets.types)
+            named[name] = bring(name_nearest(mine, v.queries_of(part), v.items, source, v.index))
+        candidates = home(fuse(chunk, here, named, sources.popular, config, targets.types))
         _save_part(path, candidates, _labels(candidates, sources.period, targets))
     return len(chunk)
 
@@ -172,7 +174,7 @@ class _Choice(Shared):
 
     @cached_property
     def inputs(self) -> Inputs:
-        return Inputs(self.period.known, self.period.history)
+        return Inputs(self.period.known, self.period.history, self.device)
 
     @cached_property
     def models(self) -> Models:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -87,6 +88,8 @@ def learn(
 
 def torch_device(device: Device) -> torch.device:
     """PyTorch's own: the CPU also where the run has a GPU that this PyTorch was not built for."""
+    # without it PyTorch refuses products of matrices on a GPU where algorithms have to repeat
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     return torch.device("cuda" if device.kind == "cuda" and torch.cuda.is_available() else "cpu")
 
 

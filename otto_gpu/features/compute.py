@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.cooccurrence.matrix import MatrixStack
+from otto_gpu.device import CPU, Device, free_bytes
 from otto_gpu.events.log import EventLog
 from otto_gpu.features import embedding, interaction, popularity, session  # noqa: F401
 from otto_gpu.features.catalogue import FAMILIES, Catalogue, FeaturesConfig, Spec
@@ -18,6 +20,8 @@ from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.popularity import Popularity
 from otto_gpu.features.rank import add_ranks
 from otto_gpu.features.weightings import HistoryItems
+
+FEATURES_SHARE = 0.25  # of a GPU's free memory, for the features of a chunk
 
 
 @dataclass(frozen=True)
@@ -65,18 +69,36 @@ class Chunk:
 
 
 class FeatureMaker:
-    """make(candidates) -> float32 [m, len(catalogue)]."""
+    """make(candidates) -> float32 [m, len(catalogue)], on the device; CPU until on(device) is asked for another one."""
 
     def __init__(self, config: FeaturesConfig, knowledge: Knowledge, sources, types):
         rules = config.rules if config.rules is not None else knowledge.stack.names
         spec = Spec(tuple(rules), tuple(sources), tuple(types), tuple(knowledge.vectors), knowledge.encoder is not None)
         self.catalogue = Catalogue(config.families, spec)
-        self.knowledge = knowledge
+        self.knowledge, self.device = knowledge, CPU
         self._rules = np.array([knowledge.stack.index(r) for r in rules], np.int64)
+
+    def on(self, device: Device) -> FeatureMaker:
+        """The same, with what is known brought to the device, to stay there. The period's histories stay on the host, of
+        which a chunk at a time is needed."""
+        if device.kind == self.device.kind:
+            return self
+        maker, histories = copy(self), self.knowledge.histories
+        maker.knowledge = replace(device.bring(replace(self.knowledge, histories=None)), histories=histories)
+        maker.device, maker._rules = device, device.bring(self._rules)
+        return maker
+
+    def at_once(self, rows: int) -> int:
+        """How many candidates' features to have in memory at once: so many on a CPU, as many as there is room for on a GPU,
+        which has no work for all of its threads with few."""
+        if self.device.kind == "cpu":
+            return rows
+        return max(rows, int(FEATURES_SHARE * free_bytes() / (4 * len(self.catalogue))))
 
     def make(self, candidates: Candidates) -> np.ndarray:
         known = self.knowledge
-        histories = known.histories.chunk(candidates.sessions)
+        histories = self.device.bring(known.histories.chunk(candidates.sessions))
+        candidates = self.device.bring(candidates)
         chunk = Chunk(
             candidates,
             histories,
@@ -85,7 +107,7 @@ class FeatureMaker:
             self._rules,
             known,
         )
-        out = np.zeros((len(candidates), len(self.catalogue)), np.float32)
+        out = self.device.arrays().zeros((len(candidates), len(self.catalogue)), np.float32)
         for family in self.catalogue.families:
             FAMILIES[family].compute(chunk, out[:, self.catalogue.part(family)])
         add_ranks(candidates.pointer, out, self.catalogue.ranked, len(self.catalogue) - len(self.catalogue.ranked))

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from math import log
 
-import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import longest
 from otto_gpu.candidates.nearest import dot
 from otto_gpu.features.catalogue import EMBEDDING, Column, Spec, register
 from otto_gpu.features.interaction import REDUCTIONS
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
+from otto_gpu.kernel import Kernel
 
 LAST = 5  # columns of single items
 CLOSE = 0.5  # the cosine from which on an item is close
@@ -63,23 +64,23 @@ def _columns(name: str) -> list[Column]:
 
 
 def compute(chunk, out: np.ndarray) -> None:
-    workers = numba.get_num_threads()
     items = chunk.items
-    longest = int(np.diff(items.pointer).max(initial=1))
+    most = longest(items.pointer)
     for i, vectors in enumerate(chunk.knowledge.vectors.values()):
-        _every_session(
-            workers, chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.weights, items.newest,
-            chunk.last_ts, vectors, np.empty((workers, longest), np.float32), out[:, i * WIDTH : (i + 1) * WIDTH],
+        _embeddings(
+            chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.weights, items.newest,
+            chunk.last_ts, vectors, most, out[:, i * WIDTH : (i + 1) * WIDTH],
         )  # fmt: skip
 
 
 @njit(cache=True)
-def session_embeddings(s, rows, candidates, pointer, items, weights, newest, last_ts, vectors, cosines, out):
-    """The body for one session (CPU and CUDA). cosines: float32 [items of the longest history], scratch."""
+def session_embeddings(s, first, last, candidates, pointer, items, weights, newest, last_ts, vectors, cosines, out):
+    """The body for one session's candidates first..last-1 (CPU and CUDA). cosines: float32 [items of the longest history],
+    scratch."""
     begin = pointer[s]
     n = pointer[s + 1] - begin
     n_weightings = weights.shape[1]
-    for r in range(rows[s], rows[s + 1]):
+    for r in range(first, last):
         for i in range(n):
             cosines[i] = dot(vectors[candidates[r]], vectors[items[begin + i]])
         for w in range(n_weightings):
@@ -114,12 +115,16 @@ def session_embeddings(s, rows, candidates, pointer, items, weights, newest, las
 
 
 @njit(parallel=True, cache=True)
-def _every_session(workers, rows, candidates, pointer, items, weights, newest, last_ts, vectors, cosines, out):
+def _every_session(rows, candidates, pointer, items, weights, newest, last_ts, vectors, cosines, out):
+    workers = len(cosines)
     for w in prange(workers):
         for s in range(w, len(rows) - 1, workers):
             session_embeddings(
-                s, rows, candidates, pointer, items, weights, newest, last_ts, vectors, cosines[w], out
-            )  # fmt: skip
+                s, rows[s], rows[s + 1], candidates, pointer, items, weights, newest, last_ts, vectors, cosines[w], out
+            )
+
+
+_embeddings = Kernel(_every_session, session_embeddings, {"cosines": (np.float32, None)})
 
 
 register(EMBEDDING, columns, compute)

@@ -9,6 +9,7 @@ from numba import njit, prange
 
 from otto_gpu.candidates.nearest import dot
 from otto_gpu.features.catalogue import ENCODER, Column, Spec, register
+from otto_gpu.kernel import Kernel
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def compute(chunk, out: np.ndarray) -> None:
     if encoder is not None:
         candidates = chunk.candidates
         place = encoder.place[candidates.sessions]
-        _every_session(candidates.pointer, candidates.aid, place, encoder.queries, encoder.items, out)
+        _encoder(candidates.pointer, candidates.aid, place, encoder.queries, encoder.items, out)
 
 
 @njit(cache=True)
@@ -67,6 +68,9 @@ def session_encoder(s, rows, candidates, place, queries, vectors, out):
 def _every_session(rows, candidates, place, queries, vectors, out):
     for s in prange(len(rows) - 1):
         session_encoder(s, rows, candidates, place, queries, vectors, out)
+
+
+_encoder = Kernel(_every_session, session_encoder)
 
 
 register(ENCODER, columns, compute)

@@ -7,13 +7,14 @@ candidates that it meets, found through a small hash table; nothing is searched 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import longest
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import WEIGHTINGS
 from otto_gpu.hashing import first_slot, table_size
+from otto_gpu.kernel import Kernel
 
 REDUCTIONS = ("mean", "sum", "max")
 
@@ -30,13 +31,11 @@ def columns(spec: Spec) -> list[Column]:
 
 
 def compute(chunk, out: np.ndarray) -> None:
-    widest = int(np.diff(chunk.candidates.pointer).max(initial=1))
-    workers = numba.get_num_threads()
-    tables = np.full((workers, table_size(widest)), -1, np.int32)
+    widest = longest(chunk.candidates.pointer)
     stack, items = chunk.knowledge.stack, chunk.items
-    _every_session(
-        workers, chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.weights,
-        chunk.rules, stack.pointer, stack.neighbours, stack.weights, tables, out,
+    _interactions(
+        chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.weights, chunk.rules, stack.pointer,
+        stack.neighbours, stack.weights, table_size(widest), out,
     )  # fmt: skip
 
 
@@ -80,14 +79,27 @@ def session_interactions(
 
 
 @njit(parallel=True, cache=True)
-def _every_session(
-    workers, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables, out
-):
+def _every_session(rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables, out):
+    workers = len(tables)
     for w in prange(workers):
         for s in range(w, len(rows) - 1, workers):
             session_interactions(
                 s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables[w], out
             )
+
+
+def rule_interactions(
+    s, part, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, out
+):
+    """The body for one rule of one session (CUDA): twenty times the threads, and each writes a run of a few columns."""
+    width = 3 * item_weights.shape[1]
+    session_interactions(
+        s, rows, candidates, pointer, items, item_weights, rules[part : part + 1], row_pointer, neighbours, weights, table,
+        out[:, part * width : (part + 1) * width],
+    )  # fmt: skip
+
+
+_interactions = Kernel(_every_session, rule_interactions, {"table": (np.int32, -1)}, parts="rules")
 
 
 register("matrix", columns, compute)

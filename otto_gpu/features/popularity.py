@@ -12,6 +12,7 @@ from otto_gpu.bisect import first_after
 from otto_gpu.events.log import EventLog
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS, weigh
+from otto_gpu.kernel import Kernel
 
 WINDOWS = {"3h": 10_800_000, "day": 86_400_000, "week": 604_800_000}  # milliseconds
 HOUR_MS = 3_600_000
@@ -98,15 +99,15 @@ def compute(chunk, out: np.ndarray) -> None:
     width = table.all.shape[1]
     out[:, :width] = table.all[chunk.candidates.aid]
     out[:, width : 2 * width] = table.period[chunk.candidates.aid]
-    _every_session(
+    _popularity(
         chunk.candidates.pointer, chunk.candidates.aid, chunk.last_ts, table.times, table.pointer, table.type_times,
-        table.type_pointer, np.array(list(WINDOWS.values())), out[:, 2 * width :],
+        table.type_pointer, np.array(list(WINDOWS.values())), (len(table.type_pointer) - 1, len(WINDOWS)), out[:, 2 * width :],
     )  # fmt: skip
 
 
 @njit(cache=True)
-def session_popularity(s, rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out):
-    """The body for one session (CPU and CUDA). totals: int64 [types, windows], scratch."""
+def session_popularity(s, first, last, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out):
+    """The body for one session's candidates first..last-1 (CPU and CUDA). totals: int64 [types, windows], scratch."""
     now, n_types = last_ts[s], len(type_pointer) - 1
     last_hour = 0
     for t in range(n_types):
@@ -114,22 +115,22 @@ def session_popularity(s, rows, candidates, last_ts, times, pointer, type_times,
         last_hour += end - first_after(type_times, type_pointer[t], end, now - HOUR_MS)
         for w in range(len(windows)):
             totals[t, w] = end - first_after(type_times, type_pointer[t], end, now - windows[w])
-    for r in range(rows[s], rows[s + 1]):
+    for r in range(first, last):
         hour, day, week = 0, 0, 0
         age, quiet = NEVER, NEVER
         for t in range(n_types):
-            first = pointer[candidates[r] * n_types + t]
-            end = first_after(times, first, pointer[candidates[r] * n_types + t + 1], now)
+            begin = pointer[candidates[r] * n_types + t]
+            end = first_after(times, begin, pointer[candidates[r] * n_types + t + 1], now)
             for w in range(len(windows)):
-                count = end - first_after(times, first, end, now - windows[w])
+                count = end - first_after(times, begin, end, now - windows[w])
                 out[r, t * len(windows) + w] = count / max(totals[t, w], 1)
                 if w == 1:
                     day += count
                 elif w == 2:
                     week += count
-            hour += end - first_after(times, first, end, now - HOUR_MS)
-            if end > first:
-                age = max(age, (now - times[first]) / MINUTE_MS)
+            hour += end - first_after(times, begin, end, now - HOUR_MS)
+            if end > begin:
+                age = max(age, (now - times[begin]) / MINUTE_MS)
                 newest = (now - times[end - 1]) / MINUTE_MS
                 quiet = newest if quiet == NEVER else min(quiet, newest)
         rest = n_types * len(windows)
@@ -141,10 +142,16 @@ def session_popularity(s, rows, candidates, last_ts, times, pointer, type_times,
 
 
 @njit(parallel=True, cache=True)
-def _every_session(rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, out):
-    for s in prange(len(rows) - 1):
-        totals = np.empty((len(type_pointer) - 1, len(windows)), np.int64)
-        session_popularity(s, rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out)
+def _every_session(rows, candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals, out):
+    workers = len(totals)
+    for w in prange(workers):
+        for s in range(w, len(rows) - 1, workers):
+            session_popularity(
+                s, rows[s], rows[s + 1], candidates, last_ts, times, pointer, type_times, type_pointer, windows, totals[w], out
+            )
+
+
+_popularity = Kernel(_every_session, session_popularity, {"totals": (np.int64, None)})
 
 
 register("popularity", columns, compute)

@@ -6,14 +6,15 @@ import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import longest
+from otto_gpu.kernel import Kernel
+
 AT_ONCE = 64  # columns that are copied at a time: the more there are, the fewer times a row is fetched
 
 
 def add_ranks(rows: np.ndarray, features: np.ndarray, ranked: np.ndarray, first: int) -> None:
     """Writes the ranks of the columns `ranked` (int64) into the columns from `first` on of features, float32 [m, columns]."""
-    widest = int(np.diff(rows).max(initial=1))
-    workers = numba.get_num_threads()
-    _every_session(workers, rows, features, ranked, first, np.empty((workers, AT_ONCE + 1, widest), np.float32))
+    _ranks(rows, features, ranked, first, longest(rows), numba.get_num_threads())
 
 
 @njit(cache=True)
@@ -56,7 +57,20 @@ def session_ranks(s, rows, features, ranked, first, scratch):
 
 
 @njit(parallel=True, cache=True)
-def _every_session(workers, rows, features, ranked, first, scratch):
-    for w in prange(workers):
-        for s in range(w, len(rows) - 1, workers):
-            session_ranks(s, rows, features, ranked, first, scratch[w])
+def _every_session(rows, features, ranked, first, widest, threads):
+    for w in prange(threads):
+        scratch = np.empty((AT_ONCE + 1, widest), np.float32)
+        for s in range(w, len(rows) - 1, threads):
+            session_ranks(s, rows, features, ranked, first, scratch)
+
+
+def column_ranks(s, part, rows, features, ranked, first, widest, threads):
+    """The body for one column of one session (CUDA): threads side by side read columns side by side, and copy nothing."""
+    for r in range(rows[s], rows[s + 1]):
+        place = 1
+        for other in range(rows[s], rows[s + 1]):
+            place += features[other, ranked[part]] > features[r, ranked[part]]
+        features[r, first + part] = place
+
+
+_ranks = Kernel(_every_session, column_ranks, parts="ranked")

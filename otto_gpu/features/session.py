@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import arrays_of, spread
 from otto_gpu.columns import recall_rank, recall_score
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
+from otto_gpu.kernel import Kernel
 
 NEVER = -1.0  # minutes or events since the candidate was last seen, where it never was
 
@@ -43,16 +45,15 @@ def columns(spec: Spec) -> list[Column]:
 def compute(chunk, out: np.ndarray) -> None:
     items, histories = chunk.items, chunk.histories
     n_types = items.counts.shape[1]
-    rows = np.diff(chunk.candidates.pointer)
     own = len(WEIGHTINGS) + n_types + 3
-    _every_session(
+    _history_of_candidates(
         chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.counts, items.weights, items.newest,
         items.place, chunk.last_ts, out[:, :own],
     )  # fmt: skip
     # what holds for the whole session is worked out once per session and repeated
-    lengths = np.diff(histories.starts)
-    owner = np.repeat(np.arange(len(lengths)), lengths)
-    per_session = np.zeros((len(lengths), n_types + 5), np.float32)
+    xp, lengths = arrays_of(histories.starts), np.diff(histories.starts)
+    owner = spread(xp.arange(len(lengths)), histories.starts)
+    per_session = xp.zeros((len(lengths), n_types + 5), np.float32)
     for t in range(n_types):
         per_session[:, t] = np.bincount(owner[histories.type == t], minlength=len(lengths))
     per_session[:, n_types] = lengths
@@ -61,14 +62,14 @@ def compute(chunk, out: np.ndarray) -> None:
     hours = chunk.last_ts // 3_600_000
     per_session[:, n_types + 3] = hours % 24
     per_session[:, n_types + 4] = (hours // 24 + 3) % 7  # 1970-01-01 was a Thursday
-    out[:, own:] = np.repeat(per_session, rows, axis=0)
+    out[:, own:] = spread(per_session, chunk.candidates.pointer)
 
 
 @njit(cache=True)
-def session_history_of_candidates(s, rows, candidates, pointer, items, counts, weights, newest, place, last_ts, out):
-    """The body for one session (CPU and CUDA)."""
+def session_history_of_candidates(s, first, last, candidates, pointer, items, counts, weights, newest, place, last_ts, out):
+    """The body for one session's candidates first..last-1 (CPU and CUDA)."""
     n_types, n_weightings = counts.shape[1], weights.shape[1]
-    for r in range(rows[s], rows[s + 1]):
+    for r in range(first, last):
         h = pointer[s]
         while h < pointer[s + 1] and items[h] != candidates[r]:
             h += 1
@@ -88,7 +89,12 @@ def session_history_of_candidates(s, rows, candidates, pointer, items, counts, w
 @njit(parallel=True, cache=True)
 def _every_session(rows, candidates, pointer, items, counts, weights, newest, place, last_ts, out):
     for s in prange(len(rows) - 1):
-        session_history_of_candidates(s, rows, candidates, pointer, items, counts, weights, newest, place, last_ts, out)
+        session_history_of_candidates(
+            s, rows[s], rows[s + 1], candidates, pointer, items, counts, weights, newest, place, last_ts, out
+        )
+
+
+_history_of_candidates = Kernel(_every_session, session_history_of_candidates)
 
 
 def recall_columns(spec: Spec) -> list[Column]:

@@ -8,8 +8,10 @@ from math import log
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import arrays_of, pointers
 from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.lookup import Histories
+from otto_gpu.kernel import Kernel
 
 WEIGHTINGS = ("one", "position", "type", "last_day", "time", "recsys")
 DAY_MS = 86_400_000
@@ -31,17 +33,18 @@ class HistoryItems:
 
     @classmethod
     def of(cls, histories: Histories, item_events: np.ndarray, type_weight: np.ndarray) -> HistoryItems:
-        """item_events: int64 [n_items], an item's events in the known log; type_weight: float32 [types]."""
-        marks = np.concatenate([[0], np.cumsum((histories.bits & ALL) > 0)]).astype(np.int64)
-        pointer = marks[histories.starts]
+        """item_events: int64 [n_items], an item's events in the known log; type_weight: float32 [types]. Worked out, and
+        left, where the histories lie."""
+        xp = arrays_of(histories.aid)
+        pointer = pointers((histories.bits & ALL) > 0)[histories.starts]
         n = int(pointer[-1])
         items = cls(
-            pointer, np.empty(n, np.int32), np.zeros((n, len(WEIGHTINGS)), np.float32),
-            np.zeros((n, len(type_weight)), np.int16), np.empty(n, np.int64), np.empty(n, np.int16),
+            pointer, xp.empty(n, np.int32), xp.zeros((n, len(WEIGHTINGS)), np.float32),
+            xp.zeros((n, len(type_weight)), np.int16), xp.empty(n, np.int64), xp.empty(n, np.int16),
         )  # fmt: skip
-        _items_of_every_session(
+        _items(
             histories.starts, histories.aid, histories.ts, histories.type, histories.bits, item_events, type_weight,
-            pointer, items.aid, items.weights, items.counts, items.newest, items.place,
+            pointer, items.aid, items.weights, items.counts, items.newest, items.place, len(WEIGHTINGS),
         )  # fmt: skip
         return items
 
@@ -83,10 +86,14 @@ def session_items(
 
 @njit(parallel=True, cache=True)
 def _items_of_every_session(
-    starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place
+    starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one
 ):
-    for s in prange(len(starts) - 1):
-        one = np.empty(6)
-        session_items(
-            s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one
-        )
+    workers = len(one)
+    for w in prange(workers):
+        for s in range(w, len(starts) - 1, workers):
+            session_items(
+                s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one[w]
+            )
+
+
+_items = Kernel(_items_of_every_session, session_items, {"one": (np.float64, None)})

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from otto_gpu.arrays import arrays_of
 from otto_gpu.device import Device
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
-from otto_gpu.ranking.samples import with_target
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.run import write_atomically
 from otto_gpu.schema import nearest
@@ -103,8 +103,8 @@ class Models:
         """Whose scores there are; empty for a target that was not trained."""
         return tuple(self.ensembles[target].groups) if target in self.ensembles else ()
 
-    def scores(self, features: np.ndarray, fold: np.ndarray | None) -> dict[str, np.ndarray]:
-        """{target: float32 [m, groups]} from the catalogue's columns, float32 [m, n].
+    def scores(self, features, fold: np.ndarray | None) -> dict[str, np.ndarray]:
+        """{target: float32 [m, groups]}, on the host, from the catalogue's columns, float32 [m, n], on the host or the device.
 
         fold: int64 [m], the rows' folds: each is scored by the models that have not seen it, nan where its fold has none;
         None: sessions that no model has seen, scored by the mean over the folds.
@@ -113,12 +113,18 @@ class Models:
         for target, ensemble in self.ensembles.items():
             rows = features
             if ensemble.folder == POOL:
-                rows = with_target(features, self._codes[target])
+                rows = _beside(features, np.full(len(features), self._codes[target], np.float32))
             elif ensemble.earlier:
-                rows = np.column_stack([features, *(voice(result[e]) for e in ensemble.earlier)])
+                rows = _beside(features, *(voice(result[e]) for e in ensemble.earlier))
             scored = [_score(self._ranker, models, rows, ensemble.names, fold) for models in ensemble.groups.values()]
             result[target] = np.stack(scored, axis=1).astype(np.float32, copy=False)
         return result
+
+
+def _beside(features, *columns: np.ndarray):
+    """The features with further columns float32 [m] of the host's, where the features lie."""
+    xp = arrays_of(features)
+    return xp.column_stack([features, *map(xp.asarray, columns)])
 
 
 def voice(scores: np.ndarray) -> np.ndarray:
@@ -126,9 +132,7 @@ def voice(scores: np.ndarray) -> np.ndarray:
     return scores.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def _score(
-    ranker, models: dict[int, object], features: np.ndarray, names: tuple[str, ...], fold: np.ndarray | None
-) -> np.ndarray:
+def _score(ranker, models: dict[int, object], features, names: tuple[str, ...], fold: np.ndarray | None) -> np.ndarray:
     if fold is None:
         return np.mean([ranker.predict(m, features, names) for m in models.values()], axis=0, dtype=np.float64)
     # where fold k has no model no other one may speak: all of them have seen its sessions
@@ -136,5 +140,5 @@ def _score(
     for k in models:
         mine = np.flatnonzero(fold == k)
         if len(mine):
-            out[mine] = ranker.predict(models[k], features[mine], names)
+            out[mine] = ranker.predict(models[k], features[arrays_of(features).asarray(mine)], names)
     return out

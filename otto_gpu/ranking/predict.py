@@ -47,7 +47,7 @@ class _Scorer(Shared):
 
     @cached_property
     def maker(self) -> FeatureMaker:
-        return self.make_features(self.split)
+        return self.make_features(self.split).on(self.device)
 
 
 def predict(
@@ -80,7 +80,7 @@ def _score_part(scorer: _Scorer, file: Path) -> None:
     config, models = scorer.config, scorer.models
     candidates, _ = load_part(file, scorer.candidates.sources, ())
     scores = {t: np.empty((len(candidates), len(models.groups(t)) + 1), np.float32) for t in names}
-    for first, last in blocks(candidates, scorer.chunk_rows):
+    for first, last in blocks(candidates, scorer.maker.at_once(scorer.chunk_rows) if models.ensembles else scorer.chunk_rows):
         block = candidates.rows(first, last)
         part = slice(candidates.pointer[first], candidates.pointer[last])
         fold = fold_of(block.session, config.folds, config.seed) if split == SPLIT else None

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from otto_gpu.arrays import home
+from otto_gpu.device import Device
 from otto_gpu.errors import MissingExtra
 from otto_gpu.ranking.settings import Group
 
@@ -24,10 +26,12 @@ Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 
 
 class _BatchIter(xgboost.DataIter):
-    """Hands (features [m, n], label [m], session [m] and, where rows do not count the same, weight [m]) to XGBoost."""
+    """Hands (features [m, n], label [m], session [m] and, where rows do not count the same, weight [m]) to XGBoost, which
+    finds the bins where the features lie: on a GPU, if the device is one."""
 
-    def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool, cache: Path | None):
+    def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool, cache: Path | None, device: str):
         self._batches, self._names, self._by_session = batches, list(names), by_session
+        self._device = Device(device, "as asked")
         self._iterator, self._queries = None, 0
         super().__init__(cache_prefix=None if cache is None else str(cache))
 
@@ -47,7 +51,7 @@ class _BatchIter(xgboost.DataIter):
             self._queries = more["qid"][-1]
             if weight:  # of a query
                 more["weight"] = weight[0][begins]
-        input_data(data=features, label=label, feature_names=self._names, **more)
+        input_data(data=self._device.bring(features), label=label, feature_names=self._names, **more)
         return True
 
 
@@ -67,28 +71,30 @@ def choose_columns(
     if group.columns is None or group.columns >= len(names):
         return None
     like = Group(objective="rank:pairwise" if group.by_session else "binary:logistic", bins=group.bins)
-    data = xgboost.QuantileDMatrix(_BatchIter(batches, names, group.by_session, None), max_bin=group.bins, nthread=threads)
+    data = xgboost.QuantileDMatrix(
+        _BatchIter(batches, names, group.by_session, None, device), max_bin=group.bins, nthread=threads
+    )
     gains = importance(xgboost.train(_params(like, device, threads, seed), data, LOOK_ROUNDS), names)
     return np.sort([names.index(name) for name in list(gains)[: group.columns]]) if gains else None
 
 
 def prepare(
     group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], threads: int, cache: Path | None = None,
-    columns: np.ndarray | None = None,
+    columns: np.ndarray | None = None, device: str = "cpu",
 ) -> tuple:  # fmt: skip
     """(rows to learn from, held-out rows, some of the first), rounded to the group's bins: a byte a value, made once for all
     groups that are alike.
 
     training, held_out: functions that give the batches, sessions ascending; rows of a session never span two batches.
     cache: a folder in which XGBoost keeps the rows, to fetch a batch at a time and remove them at the end; None: in memory.
-    columns: places of those that are used; None: all.
+    columns: places of those that are used; None: all. device: cpu or cuda, that they are prepared for.
     """
     kind = xgboost.QuantileDMatrix if cache is None else xgboost.ExtMemQuantileDMatrix
     if columns is not None:
         names = tuple(names[i] for i in columns)
         training, held_out = _picked(training, columns), _picked(held_out, columns)
     sides = {"training": training, "held_out": held_out, "shown": _first(training)}
-    rows = {name: _BatchIter(give, names, group.by_session, cache and cache / name) for name, give in sides.items()}
+    rows = {name: _BatchIter(give, names, group.by_session, cache and cache / name, device) for name, give in sides.items()}
     data = kind(rows["training"], max_bin=group.bins, nthread=threads)
     return data, *(kind(rows[name], max_bin=group.bins, ref=data, nthread=threads) for name in ("held_out", "shown"))
 
@@ -154,15 +160,17 @@ def load(path: Path, device: str, threads: int):
     return model
 
 
-def predict(model, features: np.ndarray, names: tuple[str, ...] | None = None) -> np.ndarray:
-    """float32 [m]: raw margins, which order like the probabilities and lose nothing at their ends.
+def predict(model, features, names: tuple[str, ...] | None = None) -> np.ndarray:
+    """float32 [m], on the host: raw margins, which order like the probabilities and lose nothing at their ends. features:
+    float32 [m, n], of the host or of the device that the model was loaded for; scored where they are.
 
     names: of the columns of features, of which a model may take some only; None: they are the model's own.
     """
     if names is not None and len(names) != model.num_features():
         places = {name: i for i, name in enumerate(names)}
         features = features[:, [places[name] for name in model.feature_names]]
-    return model.inplace_predict(features, predict_type="margin", validate_features=False).astype(np.float32)
+    margins = model.inplace_predict(features, predict_type="margin", validate_features=False)
+    return home(margins).astype(np.float32)
 
 
 def importance(model, names: tuple[str, ...]) -> dict[str, float]:

@@ -249,12 +249,13 @@ def test_the_table_is_left_as_it_was_found(sessions, one, config):
     recipe = config.recipes["first"]
     lines = lookup.encode_lines(recipe, stack, names)
     tops = np.full((1, 1, 1), -1, np.int32)
-    scratch = lookup.Scratch.of(lines, histories, tops, stack, 1)
+    touched, n_keys = lookup.room(lines, histories, tops, stack)
+    items, sums, keys = np.empty(touched, np.int32), np.empty(touched, np.float32), np.empty(n_keys, np.int32)
+    table = np.full(table_size(touched), -1, np.int32)
     aids, scores = np.full((len(histories), recipe.size), -1, np.int32), np.zeros((len(histories), recipe.size), np.float32)
     for s in range(len(histories)):
         lookup.evaluate_session(
             s, histories.starts, histories.aid, histories.ts, histories.type, histories.bits, lines, tops, stack.pointer,
-            stack.neighbours, stack.weights, np.ones(3, np.float32), 1, 3, 0.1, 0.15, scratch.items[0], scratch.sums[0],
-            scratch.table[0], scratch.keys[0], aids, scores,
+            stack.neighbours, stack.weights, np.ones(3, np.float32), 1, 3, 0.1, 0.15, items, sums, table, keys, aids, scores,
         )  # fmt: skip
-        assert (scratch.table == -1).all()
+        assert (table == -1).all()

@@ -196,11 +196,23 @@ def test_without_faiss(monkeypatch):
         Index(np.ones((2, 2), np.float32))
 
 
-@pytest.mark.gpu
-def test_on_a_gpu():
-    if not hasattr(faiss, "StandardGpuResources") or not faiss.get_num_gpus():
-        pytest.skip("faiss has no GPU")
+def test_by_torch_as_by_faiss(monkeypatch):
+    """What is done on a GPU, done by PyTorch on the CPU; in pieces of one query and in one."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'otto_gpu[embeddings]'")
     vectors, queries = random_vectors(3000, 24), random_vectors(40, 24, 1)
-    on_gpu, on_cpu = (nearest_vectors(queries, vectors, 25, Device(kind, "")) for kind in ("cuda", "cpu"))
-    for i in range(2):
-        np.testing.assert_array_equal(on_gpu[i], on_cpu[i])
+    vectors[::9] = 0
+    by_faiss = nearest_vectors(queries, vectors, 25)
+    monkeypatch.setattr(nearest, "_gpu_of", lambda device: torch.device("cpu"))
+    for free in (1, 1 << 28):
+        monkeypatch.setattr(nearest.ByTorch, "_free", lambda self, free=free: free)
+        for found, expected in zip(nearest_vectors(queries, vectors, 25), by_faiss, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_gpu_that_pytorch_does_not_see(monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'otto_gpu[embeddings]'")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    vectors = random_vectors(30, 4)
+    np.testing.assert_array_equal(
+        Index(vectors, Device("cuda", "")).nearest(vectors, 3)[0], Index(vectors).nearest(vectors, 3)[0]
+    )

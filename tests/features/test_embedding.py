@@ -59,7 +59,7 @@ def test_by_hand():
     weights[:, 0], weights[:, 2] = 1, (6, 3)
     out = np.zeros((3, WIDTH), np.float32)
     session_embeddings(
-        0, np.array([0, 3]), np.int32([1, 2, 3]), np.array([0, 2]), np.int32([0, 1]), weights, np.array([7_200_000, 3_600_000]),
+        0, 0, 3, np.int32([1, 2, 3]), np.array([0, 2]), np.int32([0, 1]), weights, np.array([7_200_000, 3_600_000]),
         np.array([7_200_000]), vectors, np.empty(2, np.float32), out,
     )  # fmt: skip
     one, none, other = ({"one": row[:3], "type": row[6:9], "last": row[18:23], "close": row[23:]} for row in out)

@@ -1,0 +1,51 @@
+"""Runs on a GPU against runs on the CPU. Nothing here is needed that a machine with RAPIDS alone does not have."""
+
+import numpy as np
+import pytest
+
+from benchmarks.gpu import agreement
+from otto_gpu.candidates.nearest import ByTorch
+from otto_gpu.config import load_config
+from otto_gpu.pipeline import run_pipeline
+from tests.gpus import a_gpu
+from tests.runs import metrics
+
+pytestmark = pytest.mark.gpu
+
+
+def test_the_demo_gives_the_same_lists(tmp_path):
+    a_gpu()
+    # rows and columns drawn at random are others on a GPU; all of them are the same
+    same = ["ranking.folds=2", "ranking.groups.binary.subsample=1", "ranking.groups.binary.colsample=1"]
+    config = load_config(None, ["events.synthetic_sessions=3000", *same])
+    for device in ("cuda", "cpu"):
+        run_pipeline(config, run_dir=tmp_path / device, device=device)
+    ours, theirs = (metrics(tmp_path / device)["test"]["weighted"] for device in ("cuda", "cpu"))
+    assert abs(ours - theirs) <= 0.002
+    assert agreement(tmp_path / "cuda" / "submission.csv", tmp_path / "cpu" / "submission.csv")["same_entries"] >= 0.99
+
+
+def test_candidates_are_the_same(tmp_path):
+    from otto_gpu.candidates.stage import load_part, parts
+
+    a_gpu()
+    config = load_config(None, ["events.synthetic_sessions=3000"])
+    for device in ("cuda", "cpu"):
+        run_pipeline(config, run_dir=tmp_path / device, device=device, to_stage="candidates")
+    for ours, theirs in zip(*(parts(tmp_path / device, "test") for device in ("cuda", "cpu")), strict=True):
+        one, other = (load_part(path, config.candidates.sources, ())[0] for path in (ours, theirs))
+        np.testing.assert_array_equal(one.pointer, other.pointer)
+        assert (one.aid == other.aid).mean() >= 0.99
+
+
+def test_nearest_vectors():
+    a_gpu()
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch sees no GPU")
+    random = np.random.default_rng(0)
+    vectors, queries = (random.standard_normal((n, 24)).astype(np.float32) for n in (3000, 40))
+    scores, rows = ByTorch(vectors, torch.device("cuda")).search(queries, 25)
+    products = np.take_along_axis(queries @ vectors.T, rows, axis=1)
+    np.testing.assert_allclose(scores, products, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores, -np.sort(-(queries @ vectors.T), axis=1)[:, :25], rtol=1e-4, atol=1e-5)
