@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from otto_gpu.arrays import home
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
 from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.cooccurrence.matrix import MatrixStack
+from otto_gpu.device import CPU, Device
 from otto_gpu.embeddings.vectors import load_queries, load_vectors, queries_path
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
@@ -80,22 +82,24 @@ class _Sampler(Shared):
     rules: tuple[str, ...]
     embeddings: tuple[str, ...]
     shares: dict[str, float]
+    device: Device
 
     @cached_property
     def maker(self) -> FeatureMaker:
-        return feature_maker(self.run_dir, SPLIT, self.config, self.candidates, self.targets, self.rules, self.embeddings)
+        maker = feature_maker(self.run_dir, SPLIT, self.config, self.candidates, self.targets, self.rules, self.embeddings)
+        return maker.on(self.device)
 
 
 def run(
     folder: Path, run_dir: Path, config: FeaturesConfig, candidates_config: CandidatesConfig, targets: TargetsConfig, rules,
-    reporter: Reporter, embeddings=(), workers: Workers = HERE,
+    reporter: Reporter, embeddings=(), workers: Workers = HERE, device: Device = CPU,
 ) -> dict:  # fmt: skip
     """embeddings: as feature_maker's."""
     place = folder / "features" / SPLIT
     place.mkdir(parents=True, exist_ok=True)
     files = parts(run_dir, SPLIT)
     shares = _shares(files, targets, config)
-    sampler = _Sampler(place, run_dir, config, candidates_config, targets, tuple(rules), tuple(embeddings), shares)
+    sampler = _Sampler(place, run_dir, config, candidates_config, targets, tuple(rules), tuple(embeddings), shares, device)
     catalogue = sampler.maker.catalogue
     (folder / "features/catalogue.json").write_text(json.dumps([asdict(c) for c in catalogue.columns], indent=0))
     rows = 0
@@ -113,7 +117,7 @@ def _sample_part(sampler: _Sampler, file: Path) -> int:
     if not path.exists():
         candidates, labels = load_part(file, sampler.candidates.sources, targets.names)
         tables = []
-        for first, last in blocks(candidates, sampler.config.chunk_rows):
+        for first, last in blocks(candidates, sampler.maker.at_once(sampler.config.chunk_rows)):
             part = slice(candidates.pointer[first], candidates.pointer[last])
             block = candidates.rows(first, last)
             masks = {t: mask[part] for t, mask in labels.items()}
@@ -140,7 +144,7 @@ def _sampled(block: Candidates, labels, maker: FeatureMaker, shares, targets: Ta
     session = block.session
     chosen = {t: sampled_rows(block.pointer, session, mask, shares[t], seed, targets.code(t)) for t, mask in labels.items()}
     keep = np.logical_or.reduce(list(chosen.values()))
-    features = maker.make(block)[keep]
+    features = home(maker.make(block)[maker.device.bring(keep)])
     columns = {SESSION: session[keep], AID: block.aid[keep]}
     for target in labels:
         columns[label(target)] = labels[target][keep].astype(np.int8)

@@ -122,7 +122,7 @@ class Trainer(Shared):
             held_out, others = (self._of_fold(fold, inside) for inside in (True, False))
             prepared = ranker.prepare(
                 group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each,
-                self._new_cache() if self._fold_bytes > self._kept else None,
+                self._new_cache() if self._fold_bytes > self._kept else None, device=self.device.kind,
             )  # fmt: skip
             if self.config.folds * self._fold_bytes <= self._kept:
                 self._prepared[fold] = ranker.alike(group), prepared

@@ -54,7 +54,9 @@ def trained(place, threads=1, rows=None, advanced=None, **config):
 
 def test_neither_threads_nor_memory_decide_about_a_model(tmp_path, monkeypatch):
     from_disk, prepare = [], xgb.prepare
-    monkeypatch.setattr(xgb, "prepare", lambda *given: from_disk.append(given[-1] is not None) or prepare(*given))
+    monkeypatch.setattr(
+        xgb, "prepare", lambda *given, **more: from_disk.append(given[-1] is not None) or prepare(*given, **more)
+    )
     one = trained(tmp_path / "one")
     assert len(one) == 3 * 4 * 2
     assert trained(tmp_path / "three", threads=3) == one
@@ -66,7 +68,9 @@ def test_neither_threads_nor_memory_decide_about_a_model(tmp_path, monkeypatch):
 
 def test_groups_that_are_alike_share_their_rows(tmp_path, monkeypatch):
     calls, prepare = [], xgb.prepare
-    monkeypatch.setattr(xgb, "prepare", lambda group, *rest: calls.append(group.objective) or prepare(group, *rest))
+    monkeypatch.setattr(
+        xgb, "prepare", lambda group, *rest, **more: calls.append(group.objective) or prepare(group, *rest, **more)
+    )
     trained(tmp_path)
     assert calls == ["binary:logistic"] * 4 + ["rank:pairwise"] * 4
 
