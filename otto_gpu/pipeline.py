@@ -165,8 +165,9 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         from otto_gpu.features import stage
 
         return stage.run(
-            folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter, c.embeddings.names, workers
-        )
+            folder, there, c.features, c.candidates, c.targets, c.matrices.rules, run.reporter, c.embeddings.names, workers,
+            device,
+        )  # fmt: skip
 
     def rankers(folder):
         from otto_gpu.ranking import stage
@@ -215,7 +216,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
             lambda: [dump(c.candidates), c.targets.weights if c.candidates.fusion else None, device.kind],
             candidates,
         ),
-        "features": (("features",), lambda: dump(c.features), features),
+        "features": (("features",), lambda: [dump(c.features), device.kind], features),
         "rankers": (("models",), lambda: [dump(c.ranking), device.kind, threads], rankers),
         "predictions": (("predictions",), lambda: None, predictions),
         "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),

@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from otto_gpu.arrays import home
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
 from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.cooccurrence.matrix import MatrixStack
+from otto_gpu.device import CPU, Device
 from otto_gpu.embeddings.vectors import load_queries, load_vectors, queries_path
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
@@ -81,22 +83,24 @@ class _Sampler(Shared):
     rules: tuple[str, ...]
     embeddings: tuple[str, ...]
     shares: dict[str, _Share]
+    device: Device
 
     @cached_property
     def maker(self) -> FeatureMaker:
-        return feature_maker(self.run_dir, SPLIT, self.config, self.candidates, self.targets, self.rules, self.embeddings)
+        maker = feature_maker(self.run_dir, SPLIT, self.config, self.candidates, self.targets, self.rules, self.embeddings)
+        return maker.on(self.device)
 
 
 def run(
     folder: Path, run_dir: Path, config: FeaturesConfig, candidates_config: CandidatesConfig, targets: TargetsConfig, rules,
-    reporter: Reporter, embeddings=(), workers: Workers = HERE,
+    reporter: Reporter, embeddings=(), workers: Workers = HERE, device: Device = CPU,
 ) -> dict:  # fmt: skip
     """embeddings: as feature_maker's."""
     place = folder / "features" / SPLIT
     place.mkdir(parents=True, exist_ok=True)
     files = parts(run_dir, SPLIT)
     shares = _shares(files, targets, config)
-    sampler = _Sampler(place, run_dir, config, candidates_config, targets, tuple(rules), tuple(embeddings), shares)
+    sampler = _Sampler(place, run_dir, config, candidates_config, targets, tuple(rules), tuple(embeddings), shares, device)
     catalogue = sampler.maker.catalogue
     (folder / "features/catalogue.json").write_text(json.dumps([asdict(c) for c in catalogue.columns], indent=0))
     rows = 0
@@ -125,7 +129,7 @@ def _sample_part(sampler: _Sampler, file: Path) -> int:
         labels, chosen = ({t: mask[rows] for t, mask in masks.items()} for masks in (labels, chosen))
         candidates = candidates.of_sessions(some)
         tables = [sampler.maker.catalogue.schema(targets.names).empty_table()]
-        for first, last in blocks(candidates, sampler.config.chunk_rows):
+        for first, last in blocks(candidates, sampler.maker.at_once(sampler.config.chunk_rows)):
             part = slice(candidates.pointer[first], candidates.pointer[last])
             masks = ({t: mask[part] for t, mask in m.items()} for m in (labels, chosen))
             tables.append(_sampled(candidates.rows(first, last), *masks, sampler.maker))
@@ -162,7 +166,7 @@ def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -
 def _sampled(block: Candidates, labels, chosen, maker: FeatureMaker) -> pa.Table:
     """The chosen rows of some sessions with their features."""
     keep = np.logical_or.reduce(list(chosen.values()))
-    features = maker.make(block)[keep]
+    features = home(maker.make(block)[maker.device.bring(keep)])
     columns = {SESSION: block.session[keep], AID: block.aid[keep]}
     for target in labels:
         columns[label(target)] = labels[target][keep].astype(np.int8)

@@ -133,7 +133,7 @@ class Trainer(Shared):
             )  # fmt: skip
             prepared = ranker.prepare(
                 group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each,
-                self._new_cache() if self._fold_bytes > self._kept else None, columns,
+                self._new_cache() if self._fold_bytes > self._kept else None, columns, self.device.kind,
             )  # fmt: skip
             again = len(self.config.groups) > 1 or self.config.search is not None  # somebody may ask for them once more
             if again and self.config.folds * self._fold_bytes <= self._kept:

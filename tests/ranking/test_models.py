@@ -55,10 +55,10 @@ def handed(folder, run_dir, config, monkeypatch, **watched):
             place[:] = self.place.name, fold
             return super()._train_fold(group, fold)
 
-    def watch(group, training, held_out, *rest):
+    def watch(group, training, held_out, *rest, **more):
         for i, give in enumerate((training, held_out)):
             seen.setdefault((*place, bool(i)), [np.concatenate(c) for c in zip(*give(), strict=True)])
-        return prepare(group, training, held_out, *rest)
+        return prepare(group, training, held_out, *rest, **more)
 
     monkeypatch.setattr(xgb, "prepare", watch)
     monkeypatch.setattr("otto_gpu.ranking.train.Trainer", Watched)

@@ -46,11 +46,11 @@ def finished(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("ranking") / "run"
     trained, prepare = [], xgb.prepare
 
-    def watched(group, training, held_out, *rest):
+    def watched(group, training, held_out, *rest, **more):
         sessions = [np.concatenate([s for _, _, s in give()]) for give in (training, held_out)]
         assert all(np.all(np.diff(s) >= 0) for s in sessions)
         trained.append((group.objective, *map(set, sessions)))
-        return prepare(group, training, held_out, *rest)
+        return prepare(group, training, held_out, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xgb, "prepare", watched)

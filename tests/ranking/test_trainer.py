@@ -66,7 +66,9 @@ def test_neither_threads_nor_memory_decide_about_a_model(tmp_path, monkeypatch):
 
 def test_groups_that_are_alike_share_their_rows(tmp_path, monkeypatch):
     calls, prepare = [], xgb.prepare
-    monkeypatch.setattr(xgb, "prepare", lambda group, *rest: calls.append(group.objective) or prepare(group, *rest))
+    monkeypatch.setattr(
+        xgb, "prepare", lambda group, *rest, **more: calls.append(group.objective) or prepare(group, *rest, **more)
+    )
     trained(tmp_path)
     assert calls == ["binary:logistic"] * 4 + ["rank:pairwise"] * 4
 
