@@ -27,9 +27,14 @@ class Device:
     kind: Literal["cpu", "cuda"]
     reason: str
 
-    def frames(self):
-        """The data frame module: pandas or cudf."""
-        return importlib.import_module("cudf" if self.kind == "cuda" else "pandas")
+    def frames(self, spill: bool = False):
+        """The data frame module: pandas or cudf. spill: cuDF may move buffers to the host's memory; for all that follows."""
+        if self.kind == "cpu":
+            return importlib.import_module("pandas")
+        cudf = importlib.import_module("cudf")
+        if spill:
+            cudf.set_option("spill", True)
+        return cudf
 
     def arrays(self):
         """The array module: numpy or cupy."""
@@ -39,6 +44,10 @@ class Device:
         """The thing (an array, or a dataclass, dict or tuple of them) with its arrays where this device computes; home() is
         the way back. On the CPU it is the same object."""
         return moved(thing, self.arrays().asarray) if self.kind == "cuda" else thing
+
+    def free_memory(self) -> int | None:
+        """Bytes of GPU memory that new arrays can have; None on the CPU, where chunks have fixed sizes."""
+        return free_bytes() if self.kind == "cuda" else None
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.reason})"
