@@ -20,6 +20,7 @@ from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.synthetic import synthetic_log
 from tests.cooccurrence.compare import assert_follows, assert_same, assert_well_formed
 from tests.cooccurrence.oracle import oracle
+from tests.gpus import a_gpu
 
 ENGINES = {"rowwise": rowwise.build, "selfmerge": selfmerge.build, "pairs": pairs.build}
 each_engine = pytest.mark.parametrize("build", ENGINES.values(), ids=ENGINES)
@@ -391,3 +392,20 @@ def test_build_matrix_chooses_the_engine():
 def test_build_matrix_refuses_an_unknown_engine():
     with pytest.raises(UserError, match="rowwise"):
         build_matrix(SESSION_OF_ALL, RULES["near_2"], engine="rowwyse", device="cpu")
+
+
+def test_on_cuda_pairs_is_the_choice_and_rowwise_is_refused(monkeypatch):
+    device, rule = Device("cuda", "as asked"), RULES["near_2"]
+    with pytest.raises(UserError, match="use engine 'pairs'"):
+        build_matrix(SESSION_OF_ALL, rule, engine="rowwise", device=device)
+    monkeypatch.setattr(pairs, "build", lambda *arguments: arguments)
+    assert build_matrix(SESSION_OF_ALL, rule, device=device) == (SESSION_OF_ALL, rule, device)
+
+
+@pytest.mark.gpu
+@each_rule
+@pytest.mark.parametrize("engine", ["pairs", "selfmerge"])
+def test_on_a_gpu_the_matrices_are_the_same(generated, name, engine):
+    matrix = build_matrix(generated, RULES[name], engine=engine, device=a_gpu())
+    assert_well_formed(matrix, RULES[name], generated.n_items)
+    assert_same(matrix, rowwise.build(generated, RULES[name]))
