@@ -30,7 +30,8 @@ ALL_RULES = {**RULES, "count": MatrixRule(keep=20)}  # count: in how many sessio
 RELATIVE, ABSOLUTE = 1e-4, 1e-30  # absolute: weights so small that float32 rounds them to 0
 
 
-ENGINES = ("rowwise", "selfmerge", *PEERS)
+ENGINES = ("rowwise", "selfmerge", *PEERS)  # by default
+KNOWN = (*ENGINES, "pairs")  # made for GPUs
 
 
 def builder(engine: str, device: str) -> Callable[[EventLog, MatrixRule], Matrix]:
@@ -150,7 +151,9 @@ def main(argv: list[str] | None = None) -> int:
         "--engines", default=",".join(ENGINES), help="the first is the one to compare with (default %(default)s)"
     )
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each engine, after one to warm up (default 3)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of the engine selfmerge (default cpu)")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="of the engines selfmerge and pairs (default cpu)"
+    )
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--no-memory", action="store_true", help="do not measure the peak memory in fresh processes")
     parser.add_argument("--out", type=Path, help="JSON file; a plot goes beside it")
@@ -159,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.repeats < 1 or not 1 <= options.events <= 1e10:
             raise UserError("--repeats must be at least 1 and --events 1 to 1e10")
         rules = choose(options.rules, ALL_RULES, "rules", RULES)
-        engines = installed(choose(options.engines, ENGINES, "engines"))
+        engines = installed(choose(options.engines, KNOWN, "engines", ENGINES))
         result = run(options.events, rules, engines, options.repeats, options.device, options.seed, not options.no_memory)
         if options.out:
             write_json(options.out, result)

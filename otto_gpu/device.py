@@ -1,4 +1,7 @@
-"""cuda or cpu, chosen once; everything that differs between the two hangs on the Device."""
+"""cuda or cpu, chosen once; everything that differs between the two hangs on the Device.
+
+`python -m otto_gpu.device` says what there is for CUDA, what is missing and how to install it.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,14 @@ class Device:
     kind: Literal["cpu", "cuda"]
     reason: str
 
-    def frames(self):
-        """The data frame module: pandas or cudf."""
-        return importlib.import_module("cudf" if self.kind == "cuda" else "pandas")
+    def frames(self, spill: bool = False):
+        """The data frame module: pandas or cudf. spill: cuDF may move buffers to the host's memory; for all that follows."""
+        if self.kind == "cpu":
+            return importlib.import_module("pandas")
+        cudf = importlib.import_module("cudf")
+        if spill:
+            cudf.set_option("spill", True)
+        return cudf
 
     def arrays(self):
         """The array module: numpy or cupy."""
@@ -39,6 +47,10 @@ class Device:
         """The thing (an array, or a dataclass, dict or tuple of them) with its arrays where this device computes; home() is
         the way back. On the CPU it is the same object."""
         return moved(thing, self.arrays().asarray) if self.kind == "cuda" else thing
+
+    def free_memory(self) -> int | None:
+        """Bytes of GPU memory that new arrays can have; None on the CPU, where chunks have fixed sizes."""
+        return free_bytes() if self.kind == "cuda" else None
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.reason})"
@@ -54,6 +66,8 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> Device:
     if wanted not in ("auto", "cuda"):
         raise UserError(f"unknown device {wanted!r}; known: auto, cpu, cuda")
     missing = _missing_for_cuda()
+    if wanted == "cuda" or not missing:
+        missing = "; ".join(filter(None, (missing, _xgboost_without_cuda())))
     if not missing:
         return Device("cuda", _gpu_name())
     if wanted == "cuda":
@@ -72,7 +86,24 @@ def _missing_for_cuda() -> str:
 
         return "" if cupy.cuda.runtime.getDeviceCount() else "no GPU is visible"
     except Exception as error:  # a broken driver shows itself in many ways; all mean the same here
-        return f"no usable GPU ({type(error).__name__}: {str(error).splitlines()[0]})"
+        return f"no usable GPU ({in_a_line(error)})"
+
+
+@lru_cache(1)
+def _xgboost_without_cuda() -> str:
+    """'' if XGBoost can train on a GPU, or is not there: the rankers say so themselves."""
+    if importlib.util.find_spec("xgboost") is None:
+        return ""
+    try:
+        import xgboost
+
+        return "" if xgboost.build_info().get("USE_CUDA") else "XGBoost is built without CUDA (pip uninstall xgboost-cpu first)"
+    except Exception as error:
+        return f"XGBoost cannot be loaded ({in_a_line(error)})"
+
+
+def in_a_line(error: Exception) -> str:
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
 
 
 def _gpu_name() -> str:
@@ -123,3 +154,9 @@ def kernel(sessions, workers, {", ".join(names)}):
 
     launch.kernel = kernel
     return launch
+
+
+if __name__ == "__main__":
+    from otto_gpu.device_report import report
+
+    print(report())

@@ -1,5 +1,5 @@
-"""Every kernel on one small log, and the chain of them from key bits to features; on the CPU, or as CUDA kernels:
-`python -m tests.cuda_bodies cuda OUT.npz` in numba's simulator.
+"""Every kernel on one small log, and the chains of them (to matrices; from key bits to features); on the CPU, or as CUDA
+kernels: `python -m tests.cuda_bodies cuda OUT.npz` in numba's simulator.
 
 The same calls serve both sides: `call(kernel, *arguments)`. For the chain, the arrays decide where it runs.
 """
@@ -12,6 +12,8 @@ from otto_gpu.arrays import home
 from otto_gpu.candidates import fuse, fusion, keys, lookup
 from otto_gpu.candidates.lookup import Histories, encode_lines
 from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Recipe
+from otto_gpu.cooccurrence import pairs, partners
+from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.device import CPU, Device
 from otto_gpu.features import embedding, encoder, interaction, popularity, rank, session, weightings
 from otto_gpu.features.catalogue import KNOWN, FeaturesConfig
@@ -181,7 +183,49 @@ def results(call) -> dict[str, np.ndarray]:
     ranks[:, :3] = random.integers(-2, 12, (len(candidates), 3)).clip(0) - 1.0 * (random.random((len(candidates), 3)) < 0.1)
     call(rank._ranks, rows, ranks, np.array([2, 0, 1]), 3, int(sizes.max()), 1)
     out["rank"] = ranks
-    return out
+    return out | one_matrix(call, log)
+
+
+# between them: every kind of gap, hole and duplicate
+MATRIX_RULES = {
+    "latest": {"gap_seconds": {"hi": 86400}, "weight": {"half_life_hours": 5, "recency": (1, 4)}},
+    "closest": {"which": "closest", "once_per": "pair_and_type", "self_pairs": True, "weight": {"half_life_hours": 5}},
+    "holes": {"gap_positions": {"lo": 2, "hi": 7}, "gap_seconds": {"lo": 60}, "weight": {"type_y": {"carts": 4}}},
+    "every": {"once_per": None, "self_pairs": True, "right": ("carts", "orders"), "right_first_seen": True},
+}
+
+
+def one_matrix(call, log) -> dict[str, np.ndarray]:
+    """The kernels of the engine `pairs`; every event stands left and right."""
+    rule = MatrixRule(keep=9, **MATRIX_RULES["holes"])
+    event, offsets = np.argsort(log.aid, kind="stable"), np.zeros(len(log) + 1, np.int64)
+    runs = np.empty((len(log), 4), np.int32)
+    place = np.arange(len(log) + 1, dtype=np.int32)
+    call(partners.find_runs, offsets, event, log.session, log.starts, log.ts, place, *pairs.bounds(rule), runs)
+    out = {"runs": runs, "run lengths": offsets.copy()}
+    left = log.aid[event], log.ts[event], log.session[event], runs
+    chains, duplicates = pairs.chains(log.session, log.aid), (True, False, False)
+    call(partners.count_pairs, offsets, *left, log.aid, log.ts, *chains, *duplicates)
+    out["pairs"] = offsets = pairs.pointers(offsets[1:])
+    keys, weights = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float32)
+    call(
+        partners.write_pairs, offsets, 0, *left, log.aid, log.ts, log.type, *chains, *duplicates,
+        *pairs.weighting(rule, log.types, int(np.ptp(log.ts))), keys, weights,
+    )  # fmt: skip
+    sums = np.empty(len(log))
+    call(partners.add_up, offsets, np.arange(len(keys)), weights, sums)
+    return out | {"keys": keys, "pair weights": weights, "sums": sums}
+
+
+def matrices(device: Device) -> dict[str, np.ndarray]:
+    """The engine `pairs`, whole, in one chunk and in several."""
+    log, _ = a_log()
+    found = {}
+    for name, fields in MATRIX_RULES.items():
+        for max_events in (1000, 40):
+            matrix = pairs.build(log, MatrixRule(keep=9, **fields), device, 50, max_events)
+            found |= {f"{name} {max_events} {f}": getattr(matrix, f) for f in ("pointer", "neighbours", "weights")}
+    return found
 
 
 def some_vectors(random) -> np.ndarray:
@@ -210,7 +254,7 @@ def chain(device: Device) -> dict[str, np.ndarray]:
     return {
         "pointer": made.pointer, "aid": made.aid, "scores": made.scores, "ranks": made.ranks,
         "features": home(features), "inputs": home(inputs),
-    }  # fmt: skip
+    } | matrices(device)  # fmt: skip
 
 
 def main() -> None:

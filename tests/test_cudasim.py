@@ -1,5 +1,5 @@
-"""Kernels, and the chain of them from recipes to features, run as CUDA: in numba's simulator, in a process of its own, with
-the CPU's results.
+"""Kernels, and the chains of them to matrices and from recipes to features, run as CUDA: in numba's simulator, in a process
+of its own, with the CPU's results.
 
 The simulator runs the kernels in plain Python: it shows the division of work, the scratch rows, the arithmetic and which
 arrays lie where. That the bodies compile is tests/test_cuda_compile.py's; that they run needs a GPU.
@@ -50,7 +50,7 @@ def test_every_kernel_is_there(on_the_cpu):
     """A new kernel belongs into tests/cuda_bodies.py."""
     launched = (ROOT / "tests/cuda_bodies.py").read_text()
     kernels = [k for p in (ROOT / "otto_gpu").rglob("*.py") for k in re.findall(r"^(\w+) = Kernel\(", p.read_text(), re.M)]
-    assert len(kernels) == 11 and [k for k in kernels if f".{k}," not in launched] == []
+    assert len(kernels) == 15 and [k for k in kernels if f".{k}," not in launched] == []
     for name, values in on_the_cpu.items():
         assert len(np.unique(values)) > 1, f"{name} says nothing"
 

@@ -1,1 +1,1 @@
-"""Co-occurrence matrices: declarative rules, two engines that agree, one top-k table."""
+"""Co-occurrence matrices: declarative rules, three engines that agree, one top-k table."""

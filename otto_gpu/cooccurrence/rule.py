@@ -1,6 +1,6 @@
 """A matrix rule, as data: which ordered pairs (x, y) of events of one session count, and how much.
 
-The order in which a rule is applied (both engines and the tests' oracle follow it):
+The order in which a rule is applied (the engines and the tests' oracle follow it):
 
 1. events: only those of the last `since_days` days of the log (ts >= the log's last ts - the days); only sessions whose
    first event in the log, before any filter, lies in the last `new_sessions_days` days (likewise); where `left` and

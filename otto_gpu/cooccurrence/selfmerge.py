@@ -2,6 +2,8 @@
 
 The code keeps to the part of the API that both share. Neither merges nor group-bys promise an order, so what an order
 decides (which duplicate stays, which neighbours are kept) is sorted by total keys.
+
+cuDF counts the rows of a frame in int32, and its groupby has no cumcount(ascending=False).
 """
 
 from __future__ import annotations
@@ -9,19 +11,28 @@ from __future__ import annotations
 import numpy as np
 
 from otto_gpu.columns import AID, AID_X, AID_Y, SESSION, TS, TYPE, WEIGHT
+from otto_gpu.cooccurrence.chunks import ranges
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
+from otto_gpu.device import CPU, Device
+from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 
 POSITION = "position"
-MAX_PAIRS = 20_000_000  # estimated pairs per chunk: about 2 GB of frames on the CPU
+CPU_PAIRS = 20_000_000  # estimated pairs per chunk: about 2 GB of frames on the CPU
+# of cuDF's frames while pairs are merged, sorted and grouped, rounded up: not measured on a GPU
+PAIR_BYTES, SHARE = 400, 0.7
+MOST_ROWS = 2**31 - 1
 
 
-def build(log: EventLog, rule: MatrixRule, frames=None, max_pairs: int = MAX_PAIRS) -> Matrix:
-    """The matrix of one rule. frames: the module `pandas` (default) or `cudf`."""
-    if frames is None:
-        import pandas as frames
-    chunks = _session_chunks(np.diff(log.starts), max_pairs)
+def build(log: EventLog, rule: MatrixRule, device: Device = CPU, max_pairs: int | None = None, spill: bool = False) -> Matrix:
+    """The matrix of one rule. max_pairs: estimated pairs per chunk of sessions; default what the
+    free GPU memory holds, on the CPU 20 million. spill: cuDF may move what does not fit to the host's memory. UserError where
+    a frame would have more rows than cuDF counts.
+    """
+    frames = device.frames(spill)
+    max_pairs = max_pairs or pairs_at_once(device.free_memory())
+    chunks = session_chunks(log, rule, max_pairs, device)
     begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
     sums, waiting, rows = None, [], 0
     for first, last in chunks:
@@ -37,7 +48,7 @@ def build(log: EventLog, rule: MatrixRule, frames=None, max_pairs: int = MAX_PAI
         return Matrix(np.zeros(log.n_items + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32), log.items)
     # in float32, as they are stored: weights that are equal there are ties, whatever the order of the sums was
     sums[WEIGHT] = sums[WEIGHT].astype("float32")
-    sums = sums.sort_values([AID_X, WEIGHT, AID_Y], ascending=[True, False, True])
+    sums = sums.sort_values([AID_X, WEIGHT, AID_Y], ascending=[True, False, True]).reset_index(drop=True)
     sums = sums[sums.groupby(AID_X).cumcount() < rule.keep]
     return Matrix.from_rows(*(_host(sums[c]) for c in (AID_X, AID_Y, WEIGHT)), log.n_items, log.items)
 
@@ -46,16 +57,21 @@ def _host(column) -> np.ndarray:
     return column.to_numpy()
 
 
-def _session_chunks(lengths: np.ndarray, max_pairs: int) -> list[tuple[int, int]]:
+def pairs_at_once(free: int | None) -> int:
+    """free: bytes of GPU memory; None on the CPU."""
+    return CPU_PAIRS if free is None else min(max(int(free * SHARE) // PAIR_BYTES, 1), MOST_ROWS)
+
+
+def session_chunks(log: EventLog, rule: MatrixRule, max_pairs: int, device: Device) -> list[tuple[int, int]]:
     """Ranges of sessions whose estimated pair count, the sum of n^2, stays under the limit (one session may pass it)."""
-    pairs = np.cumsum(lengths.astype(np.float64) ** 2)
-    chunks, first = [], 0
-    while first < len(lengths):
-        done = pairs[first - 1] if first else 0.0
-        last = max(int(np.searchsorted(pairs, done + max_pairs, side="right")), first + 1)
-        chunks.append((first, last))
-        first = last
-    return chunks
+    lengths = np.diff(log.starts)
+    lengths = np.minimum(lengths, rule.tail) if rule.tail else lengths
+    if device.kind == "cuda" and int(lengths.max(initial=0)) ** 2 > MOST_ROWS:
+        raise UserError(
+            f"engine 'selfmerge': a session of {lengths.max():,} events makes more pairs than a cuDF frame has rows "
+            f"({MOST_ROWS:,}); give the rule a `tail`, or use engine 'pairs'"
+        )
+    return ranges(np.concatenate([[0], np.cumsum(lengths**2)]), max_pairs)
 
 
 def _kept(part: EventLog, rule: MatrixRule, frames, end: int):
@@ -71,7 +87,8 @@ def _kept(part: EventLog, rule: MatrixRule, frames, end: int):
         frame = frame[frame[TYPE].isin(list(left))]
     if rule.tail:
         # the log is sorted and filters keep the order: the last events of a session are its last rows
-        frame = frame[frame.groupby(SESSION).cumcount(ascending=False) < rule.tail]
+        sessions = frame.groupby(SESSION)
+        frame = frame[sessions[TS].transform("count") - sessions.cumcount() <= rule.tail]
     frame = frame.reset_index(drop=True)
     frame[POSITION] = frame.groupby(SESSION).cumcount()
     return frame
@@ -104,7 +121,11 @@ def _pair_sums(events, log: EventLog, rule: MatrixRule, frames, begin: int, end:
         for code, factor in enumerate(rule.type_weights(log.types)):
             weight = weight.where(pairs["type_y"] != code, weight * factor)
     pairs = frames.DataFrame({AID_X: pairs[AID_X], AID_Y: pairs[AID_Y], WEIGHT: weight})
-    return pairs.groupby([AID_X, AID_Y], as_index=False, sort=False)[WEIGHT].sum()
+    return _added_up(pairs)
+
+
+def _added_up(pairs):
+    return pairs.groupby([AID_X, AID_Y], sort=False).agg({WEIGHT: "sum"}).reset_index()
 
 
 def _allowed(pairs, rule: MatrixRule):
@@ -133,5 +154,10 @@ def _combined(parts: list, frames):
     parts = [p for p in parts if p is not None]
     if len(parts) < 2:
         return parts[0] if parts else None
-    whole = frames.concat(parts, ignore_index=True)
-    return whole.groupby([AID_X, AID_Y], as_index=False, sort=False)[WEIGHT].sum()
+    rows = sum(map(len, parts))
+    if rows > MOST_ROWS:
+        raise UserError(
+            f"engine 'selfmerge': {rows:,} pairs of items to add up, and a cuDF frame has at most {MOST_ROWS:,} rows; "
+            "use engine 'pairs'"
+        )
+    return _added_up(frames.concat(parts, ignore_index=True))

@@ -16,7 +16,12 @@ class MatricesConfig(Section):
         min_length=1,
         description="changes to the packaged rules, by name: fields to change, a whole new rule, or null to leave it out",
     )
-    engine: Literal["auto", "rowwise", "selfmerge"] = "auto"
+    engine: Literal["auto", "rowwise", "pairs", "selfmerge"] = Field(
+        "auto", description="auto: rowwise on the CPU, pairs on CUDA; selfmerge: data frames, on either"
+    )
+    spill: bool = Field(
+        False, description="engine selfmerge on CUDA: cuDF moves what does not fit into GPU memory to the host's memory"
+    )
 
     @field_validator("rules", mode="before")
     @classmethod

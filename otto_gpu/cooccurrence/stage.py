@@ -59,6 +59,7 @@ def _build(logs: _Logs, task: tuple[str, str]) -> int | None:
     path = logs.folder / "matrices" / split / f"{name}.parquet"
     if path.exists():
         return None
-    matrix = build_matrix(logs.known(split), logs.config.rules[name], logs.config.engine, logs.device)
+    config = logs.config
+    matrix = build_matrix(logs.known(split), config.rules[name], config.engine, logs.device, config.spill)
     write_atomically(path, matrix.save)
     return len(matrix)

@@ -1,4 +1,4 @@
-"""Both engines do what rule.py says (the oracle), and the same as each other on real logs."""
+"""The engines do what rule.py says (the oracle), and the same as each other on real logs."""
 
 import json
 import os
@@ -11,16 +11,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.cooccurrence import rowwise, selfmerge
+from otto_gpu.cooccurrence import pairs, rowwise, selfmerge
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight, PositionGap, TimeGap
+from otto_gpu.device import Device
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.synthetic import synthetic_log
 from tests.cooccurrence.compare import assert_follows, assert_same, assert_well_formed
 from tests.cooccurrence.oracle import oracle
+from tests.gpus import a_gpu
 
-ENGINES = {"rowwise": rowwise.build, "selfmerge": selfmerge.build}
+ENGINES = {"rowwise": rowwise.build, "selfmerge": selfmerge.build, "pairs": pairs.build}
 each_engine = pytest.mark.parametrize("build", ENGINES.values(), ids=ENGINES)
 each_rule = pytest.mark.parametrize("name", RULES)
 
@@ -160,6 +162,34 @@ def test_selfmerge_in_tiny_chunks_follows_the_oracle(log, rule, max_pairs):
     assert_follows(matrix, oracle(log, rule), rule)
 
 
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(log=logs, rule=rules(), max_pairs=st.integers(1, 60), max_events=st.integers(1, 40))
+def test_pairs_in_tiny_chunks_follows_the_oracle(log, rule, max_pairs, max_events):
+    matrix = pairs.build(log, rule, max_pairs=max_pairs, max_events=max_events)
+    assert_well_formed(matrix, rule, log.n_items)
+    assert_follows(matrix, oracle(log, rule), rule)
+
+
+def test_chunks_are_as_large_as_the_gpu_has_room_for():
+    assert selfmerge.pairs_at_once(None) == selfmerge.CPU_PAIRS
+    assert selfmerge.pairs_at_once(80_000_000_000) == 140_000_000
+    assert selfmerge.pairs_at_once(2**50) == selfmerge.MOST_ROWS
+    assert selfmerge.pairs_at_once(0) == 1
+    assert pairs.at_once(None, 80, 7) == 7
+    assert pairs.at_once(80_000_000_000, 80, 7) == 700_000_000
+    assert pairs.at_once(2**50, 80, 7) == pairs.MOST
+
+
+def test_selfmerge_refuses_what_a_cudf_frame_cannot_hold():
+    session = log_of(*((0, i % 5, i, "clicks") for i in range(50_000)))
+    rule = MatrixRule(keep=5)
+    assert selfmerge.session_chunks(session, rule, 10, Device("cpu", "as asked")) == [(0, 1), (1, 4)]
+    with pytest.raises(UserError, match="a session of 50,000 events"):
+        selfmerge.session_chunks(session, rule, 10, Device("cuda", "as asked"))
+    tailed = MatrixRule(keep=5, tail=30)
+    assert selfmerge.session_chunks(session, tailed, 900, Device("cuda", "as asked")) == [(0, 4)]
+
+
 @pytest.fixture(scope="module")
 def generated():
     return synthetic_log(3_000, seed=1)
@@ -172,6 +202,8 @@ def test_engines_agree_on_a_generated_log(generated, name):
     assert_well_formed(matrix, rule, generated.n_items)
     assert len(matrix.neighbours) > 1000
     assert_same(matrix, selfmerge.build(generated, rule, max_pairs=400_000))
+    assert_same(matrix, pairs.build(generated, rule, max_pairs=100_000))
+    assert_same(matrix, pairs.build(generated, rule, max_pairs=100_000, max_events=20_000))
 
 
 @each_rule
@@ -241,6 +273,7 @@ def test_engines_agree_on_real_logs(real, name):
     else:
         assert len(matrix.neighbours)
     assert_same(matrix, selfmerge.build(real.log, rule))
+    assert_same(matrix, pairs.build(real.log, rule))
 
 
 def test_otto_fixture_follows_the_oracle(real_log):
@@ -378,3 +411,20 @@ def test_more_items_than_fit_beside_the_types():
     log = EventLog.from_arrays([0], [0], [0], [0], n_sessions=1, n_items=(1 << 30) + 1)
     with pytest.raises(UserError, match=r"1,073,741,824 items with 3 types"):
         rowwise.build(log, RULES["adjacent"])
+
+
+def test_on_cuda_pairs_is_the_choice_and_rowwise_is_refused(monkeypatch):
+    device, rule = Device("cuda", "as asked"), RULES["near_2"]
+    with pytest.raises(UserError, match="use engine 'pairs'"):
+        build_matrix(SESSION_OF_ALL, rule, engine="rowwise", device=device)
+    monkeypatch.setattr(pairs, "build", lambda *arguments: arguments)
+    assert build_matrix(SESSION_OF_ALL, rule, device=device) == (SESSION_OF_ALL, rule, device)
+
+
+@pytest.mark.gpu
+@each_rule
+@pytest.mark.parametrize("engine", ["pairs", "selfmerge"])
+def test_on_a_gpu_the_matrices_are_the_same(generated, name, engine):
+    matrix = build_matrix(generated, RULES[name], engine=engine, device=a_gpu())
+    assert_well_formed(matrix, RULES[name], generated.n_items)
+    assert_same(matrix, rowwise.build(generated, RULES[name]))
