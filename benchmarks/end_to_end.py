@@ -9,14 +9,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measure import environment, plot_bars, write_json
+from benchmarks.measure import environment, plot_bars, timing, write_json
 from otto_gpu.errors import UserError
 from otto_gpu.pipeline import STAGES
 
@@ -46,10 +45,6 @@ def run(sessions: int, folder: Path, more: list[str], changes: list[str]) -> dic
         "test": json.loads((folder / "metrics.json").read_text())["test"],
         "log": {name: manifests["events"][name] for name in ("events", "sessions", "items")},
     }
-
-
-def timing(seconds: list[float]) -> dict:
-    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds), "all_s": seconds}
 
 
 def compare(sessions: int, cluster: str | None, repeats: int, changes: list[str], place: Path) -> dict:

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from otto_gpu.run import reset_peak_memory
+
 PACKAGES = (
     "otto_gpu",
     "numpy",
@@ -66,19 +68,24 @@ def _cpu_model() -> str:
 def alternate(contestants: dict[str, Callable[[], object]], repeats: int) -> dict[str, dict]:
     """Seconds of every contestant, run in turn (A B A B ...), so that a slow minute of the machine hits all alike.
 
-    They must have run once before: what is timed is warm. Returns {name: {median_s, min_s, max_s, all_s}}.
+    They must have run once before: what is timed is warm. Returns {name: {median_s, min_s, max_s, all_s, process_peak_gb}},
+    the last what this process held at most meanwhile, its inputs among it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    peaks = dict.fromkeys(contestants, 0.0)
     for _ in range(repeats):
         for name, call in contestants.items():
             gc.collect()
+            reset_peak_memory()
             began = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - began)
-    return {
-        name: {"median_s": statistics.median(all_s), "min_s": min(all_s), "max_s": max(all_s), "all_s": all_s}
-        for name, all_s in seconds.items()
-    }
+            peaks[name] = max(peaks[name], _peak_gb())
+    return {name: timing(all_s) | {"process_peak_gb": peaks[name]} for name, all_s in seconds.items()}
+
+
+def timing(seconds: list[float]) -> dict:
+    return {"median_s": statistics.median(seconds), "min_s": min(seconds), "max_s": max(seconds), "all_s": seconds}
 
 
 def peak_memory(prepare: Callable[..., Callable[[], object]], *args) -> dict[str, float]:

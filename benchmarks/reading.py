@@ -24,6 +24,7 @@ from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.read import read_log
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.synthetic import write_log
+from otto_gpu.schema import nearest
 
 EVENTS_PER_SESSION = 16.8  # of the generated log
 WARM_UP_SESSIONS = 100
@@ -82,10 +83,17 @@ def _prepare(name: str, file: Path, small: Path) -> Callable[[], object]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.reading", description=__doc__.split("\n")[0])
+    parser.add_argument("--engines", default=",".join(ENGINES), help="of them (default %(default)s)")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure the peak memory in fresh processes")
     parser.add_argument("--events", type=int, default=1_000_000, help="about how many events (default: 1,000,000)")
     parser.add_argument("--repeats", type=int, default=5, help="timed turns per engine (default: 5)")
     parser.add_argument("--out", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args(argv)
+    engines = args.engines.split(",")
+    for name in engines:
+        if name not in ENGINES:
+            print(f"error: --engines: unknown {name!r}; {nearest(name, ENGINES)}", file=sys.stderr)
+            return 2
     with tempfile.TemporaryDirectory() as folder:
         file, small = Path(folder) / "log.jsonl", Path(folder) / "small.jsonl"
         try:
@@ -95,18 +103,20 @@ def main(argv: list[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 2
         size = file.stat().st_size
-        for name in ENGINES:
-            if not same(with_read_log(file), ENGINES[name](file)):
-                print(f"read_log and {name} read different logs; no times", file=sys.stderr)
+        with_read_log(small)
+        for name in engines[1:]:
+            if not same(ENGINES[engines[0]](file), ENGINES[name](file)):
+                print(f"{engines[0]} and {name} read different logs; no times", file=sys.stderr)
                 return 1
-        found = alternate({name: partial(read, file) for name, read in ENGINES.items()}, args.repeats)
-        for name in ENGINES:
-            found[name] |= {"events_per_s": events / found[name]["median_s"]} | peak_memory(_prepare, name, file, small)
-    print(f"{events:,} events, {size / 1e6:.0f} MB of JSONL; all engines read the same log")
-    print(f"{'engine':10}{'median s':>10}{'min':>8}{'max':>8}{'events/s':>13}{'GB before':>11}{'peak':>7}")
+        found = alternate({name: partial(ENGINES[name], file) for name in engines}, args.repeats)
+        for name in engines:
+            found[name]["events_per_s"] = events / found[name]["median_s"]
+            found[name] |= {} if args.no_memory else peak_memory(_prepare, name, file, small)
+    print(f"{events:,} events, {size / 1e6:.0f} MB of JSONL" + ("; all engines read the same log" if engines[1:] else ""))
+    print(f"{'engine':10}{'median s':>10}{'min':>8}{'max':>8}{'events/s':>13}{'peak GB':>9}")
     for name, r in found.items():
         times = f"{r['median_s']:10.2f}{r['min_s']:8.2f}{r['max_s']:8.2f}{r['events_per_s']:13,.0f}"
-        print(f"{name:10}{times}{r['before_gb']:11.2f}{r['peak_gb']:7.2f}")
+        print(f"{name:10}{times}{r.get('peak_gb', r['process_peak_gb']):9.2f}")
     if args.out is not None:
         write_json(args.out, {"environment": environment(), "log": {"events": events, "bytes": size}, "engines": found})
     return 0

@@ -354,9 +354,9 @@ def test_chunks_are_in_proportion_to_the_memory_limit():
     assert plain.sized() == plain
     half = load_config({"memory_limit": 4}).sized()
     assert half.features.chunk_rows == plain.features.chunk_rows / 2
-    assert half.ranking.kept_mb == 1024 and half.ranking.batch_rows == plain.ranking.batch_rows / 2
+    assert half.ranking.kept_mb == 2048 and half.ranking.batch_rows == plain.ranking.batch_rows / 2
     assert half.candidates.chunk_sessions == plain.candidates.chunk_sessions / 2
     assert half.events.chunk_bytes == plain.events.chunk_bytes / 2
     assert half.sized() == half
     own = load_config({"memory_limit": 16}, ["features.chunk_rows=7", "ranking.folds=3"]).sized()
-    assert own.features.chunk_rows == 7 and own.ranking.kept_mb == 4096
+    assert own.features.chunk_rows == 7 and own.ranking.kept_mb == 8192
