@@ -145,7 +145,7 @@ def _started(wanted: str, threads: int | None):
         if kind == "cuda":
             from dask_cuda import LocalCUDACluster
 
-            return LocalCUDACluster(threads_per_worker=1, **common)
+            return LocalCUDACluster(threads_per_worker=1, enable_cudf_spill=True, **common)
         from distributed import LocalCluster
 
         cores = threads or _cores()

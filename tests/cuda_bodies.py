@@ -145,7 +145,7 @@ def results(call) -> dict[str, np.ndarray]:
     features = np.zeros((len(candidates), 2 * 6 * 3), np.float32)
     call(
         interaction._interactions, rows, candidates, pointer, aid, weights, np.array([1, 0]), stack.pointer, stack.neighbours,
-        stack.weights, table_size(int(sizes.max())), features,
+        stack.weights, table_size(int(sizes.max())), (int(sizes.max()), 12), features,
     )  # fmt: skip
     out["interactions"] = features
 

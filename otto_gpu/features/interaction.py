@@ -17,6 +17,7 @@ from otto_gpu.hashing import first_slot, table_size
 from otto_gpu.kernel import Kernel
 
 REDUCTIONS = ("mean", "sum", "max")
+N_WEIGHTINGS = len(WEIGHTINGS)  # known when the kernels are compiled: their innermost loops are unrolled
 
 
 def columns(spec: Spec) -> list[Column]:
@@ -35,71 +36,81 @@ def compute(chunk, out: np.ndarray) -> None:
     stack, items = chunk.knowledge.stack, chunk.items
     _interactions(
         chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.weights, chunk.rules, stack.pointer,
-        stack.neighbours, stack.weights, table_size(widest), out,
+        stack.neighbours, stack.weights, table_size(widest), (widest, 2 * N_WEIGHTINGS), out,
     )  # fmt: skip
 
 
 @njit(cache=True)
 def session_interactions(
-    s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, out
-):
-    """The body for one session (CPU and CUDA). table: all -1, a power of two, at least twice the candidates of a session."""
+    s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, sums, out
+):  # fmt: skip
+    """The body for one session (CPU and CUDA). table: all -1, a power of two, at least twice the candidates of a session;
+    sums: float32 [candidates of the largest session, 12], sums and maxima of one rule, which stay in the nearest cache."""
+    begin, n = rows[s], rows[s + 1] - rows[s]
     mask = 15
-    while mask + 1 < 2 * (rows[s + 1] - rows[s]):
+    while mask + 1 < 2 * n:
         mask = 2 * mask + 1
-    for r in range(rows[s], rows[s + 1]):
-        slot = first_slot(candidates[r], mask)
+    for r in range(n):
+        slot = first_slot(candidates[begin + r], mask)
         while table[slot] >= 0:
             slot = (slot + 1) & mask
-        table[slot] = r - rows[s]
-    n_weightings = item_weights.shape[1]
+        table[slot] = r
+    n_items = max(pointer[s + 1] - pointer[s], 1)
     for m in range(len(rules)):
-        base = 3 * n_weightings * m
+        for r in range(n):
+            for w in range(2 * N_WEIGHTINGS):
+                sums[r, w] = 0
         for h in range(pointer[s], pointer[s + 1]):
             for e in range(row_pointer[rules[m], items[h]], row_pointer[rules[m], items[h] + 1]):
                 slot = first_slot(neighbours[e], mask)
                 while table[slot] >= 0:
-                    r = rows[s] + table[slot]
-                    if candidates[r] == neighbours[e]:
-                        for w in range(n_weightings):
+                    r = table[slot]
+                    if candidates[begin + r] == neighbours[e]:
+                        for w in range(N_WEIGHTINGS):
                             value = weights[e] * item_weights[h, w]
-                            out[r, base + 3 * w + 1] += value
-                            out[r, base + 3 * w + 2] = max(out[r, base + 3 * w + 2], value)
+                            sums[r, w] += value
+                            sums[r, N_WEIGHTINGS + w] = max(sums[r, N_WEIGHTINGS + w], value)
                         break
                     slot = (slot + 1) & mask
-    n = max(pointer[s + 1] - pointer[s], 1)
-    for r in range(rows[s], rows[s + 1]):
-        for c in range(0, 3 * n_weightings * len(rules), 3):
-            out[r, c] = out[r, c + 1] / n
-    for r in range(rows[s], rows[s + 1]):
-        slot = first_slot(candidates[r], mask)
+        base = 3 * N_WEIGHTINGS * m
+        for r in range(n):
+            for w in range(N_WEIGHTINGS):
+                out[begin + r, base + 3 * w] = sums[r, w] / n_items
+                out[begin + r, base + 3 * w + 1] = sums[r, w]
+                out[begin + r, base + 3 * w + 2] = sums[r, N_WEIGHTINGS + w]
+    for r in range(n):
+        slot = first_slot(candidates[begin + r], mask)
         while table[slot] >= 0:
             table[slot] = -1
             slot = (slot + 1) & mask
 
 
 @njit(parallel=True, cache=True)
-def _every_session(rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables, out):
+def _every_session(
+    rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables, sums, out
+):  # fmt: skip
     workers = len(tables)
     for w in prange(workers):
         for s in range(w, len(rows) - 1, workers):
             session_interactions(
-                s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables[w], out
-            )
+                s, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, tables[w], sums[w],
+                out,
+            )  # fmt: skip
 
 
 def rule_interactions(
-    s, part, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, out
-):
+    s, part, rows, candidates, pointer, items, item_weights, rules, row_pointer, neighbours, weights, table, sums, out
+):  # fmt: skip
     """The body for one rule of one session (CUDA): twenty times the threads, and each writes a run of a few columns."""
-    width = 3 * item_weights.shape[1]
+    width = 3 * N_WEIGHTINGS
     session_interactions(
         s, rows, candidates, pointer, items, item_weights, rules[part : part + 1], row_pointer, neighbours, weights, table,
-        out[:, part * width : (part + 1) * width],
+        sums, out[:, part * width : (part + 1) * width],
     )  # fmt: skip
 
 
-_interactions = Kernel(_every_session, rule_interactions, {"table": (np.int32, -1)}, parts="rules")
+SCRATCH = {"table": (np.int32, -1), "sums": (np.float32, None)}
+_interactions = Kernel(_every_session, rule_interactions, SCRATCH, parts="rules")
 
 
 register("matrix", columns, compute)

@@ -9,7 +9,7 @@ from numba import njit, prange
 from otto_gpu.arrays import longest
 from otto_gpu.kernel import Kernel
 
-AT_ONCE = 64  # columns that are copied at a time: the more there are, the fewer times a row is fetched
+AT_ONCE = 16  # columns that are copied at a time: their scratch stays in the nearest cache (64: 103 us a session, 16: 83)
 
 
 def add_ranks(rows: np.ndarray, features: np.ndarray, ranked: np.ndarray, first: int) -> None:
@@ -19,15 +19,15 @@ def add_ranks(rows: np.ndarray, features: np.ndarray, ranked: np.ndarray, first:
 
 @njit(cache=True)
 def session_ranks(s, rows, features, ranked, first, scratch):
-    """The body for one session (CPU and CUDA). scratch: float32 [AT_ONCE + 1, candidates of the largest session].
+    """The body for one session (CPU and CUDA). scratch: float32 [AT_ONCE + 2, candidates of the largest session + 1].
 
     A place is one more than the number of higher values, counted by comparing all with all: without branches a processor
     compares eight at a time, which for the hundred candidates of a session is several times faster than sorting. Most values
-    of most columns are 0 and compared once for all.
+    of most columns are 0: these all share the place behind the positive ones, and only the others are compared.
     """
     begin = rows[s]
     n = rows[s + 1] - begin
-    places = scratch[AT_ONCE]
+    places, others = scratch[AT_ONCE], scratch[AT_ONCE + 1]
     for left in range(0, len(ranked), AT_ONCE):
         width = min(AT_ONCE, len(ranked) - left)
         for r in range(n):
@@ -35,22 +35,22 @@ def session_ranks(s, rows, features, ranked, first, scratch):
                 scratch[c, r] = features[begin + r, ranked[left + c]]
         for c in range(width):
             values = scratch[c]
-            zeros, negatives = 0, 0
+            k, positives = 0, 0
             for r in range(n):
-                places[r] = 1
-            for other in range(n):
-                value = values[other]
-                if value == 0:
-                    zeros += 1
-                    continue
-                negatives += value < 0
-                for r in range(n):
-                    places[r] += np.float32(value > values[r])
-            if zeros and negatives:
-                for r in range(n):
-                    places[r] += zeros * np.float32(values[r] < 0)
+                others[k] = values[r]
+                k += values[r] != 0
+                positives += values[r] > 0
+            for i in range(k):
+                places[i] = 1 + (n - k) * np.float32(others[i] < 0)
+            for i in range(k):
+                other = others[i]
+                for j in range(k):
+                    places[j] += np.float32(other > others[j])
+            k = 0
             for r in range(n):
-                values[r] = places[r]
+                zero = values[r] == 0
+                values[r] = 1 + positives if zero else places[k]
+                k += not zero
         for r in range(n):
             for c in range(width):
                 features[begin + r, first + left + c] = scratch[c, r]
@@ -59,7 +59,7 @@ def session_ranks(s, rows, features, ranked, first, scratch):
 @njit(parallel=True, cache=True)
 def _every_session(rows, features, ranked, first, widest, threads):
     for w in prange(threads):
-        scratch = np.empty((AT_ONCE + 1, widest), np.float32)
+        scratch = np.empty((AT_ONCE + 2, widest + 1), np.float32)  # one is written behind the last
         for s in range(w, len(rows) - 1, threads):
             session_ranks(s, rows, features, ranked, first, scratch)
 

@@ -48,6 +48,9 @@ items = st.integers(0, 7)
 rows = st.dictionaries(items, st.lists(st.tuples(items, st.sampled_from([0.5, 1, 2])), max_size=6))
 
 
+TIMES = (1, 0.5, 0.25, 2, 4, 8)  # the weightings' weights of a history's item, as multiples of the first
+
+
 @settings(max_examples=80)
 @given(
     rows, st.lists(st.integers(0, 7), unique=True, max_size=8), st.dictionaries(st.integers(0, 7), st.sampled_from([0.5, 2]))
@@ -56,15 +59,17 @@ def test_one_session_and_its_table(matrix, candidates, history):
     """Dyadic weights: exact. Neighbours may stand among the candidates or not; the table is left as it was found."""
     matrix = {x: list({y: (y, w) for y, w in row}.values()) for x, row in matrix.items()}
     stack = stack_of({"m": matrix}, 8)
-    out = np.zeros((len(candidates), 3), np.float32)
+    out = np.full((len(candidates), 3 * len(TIMES)), np.nan, np.float32)
     table = np.full(table_size(max(len(candidates), 1)), -1, np.int32)
     session_interactions(
         0, np.array([0, len(candidates)]), np.array(candidates, np.int32), np.array([0, len(history)]),
-        np.array(list(history), np.int32), np.array(list(history.values()), np.float32).reshape(-1, 1),
-        np.array([0]), stack.pointer, stack.neighbours, stack.weights, table, out,
+        np.array(list(history), np.int32), np.outer(list(history.values()), TIMES).astype(np.float32),
+        np.array([0]), stack.pointer, stack.neighbours, stack.weights, table,
+        np.full((len(candidates), 2 * len(TIMES)), np.nan, np.float32), out,
     )  # fmt: skip
     assert (table == -1).all()
     for r, y in enumerate(candidates):
-        values = [dict(matrix.get(x, [])).get(y, 0) * w for x, w in history.items()]
-        expected = (sum(values) / max(len(values), 1), sum(values), max(values, default=0))
-        assert out[r].tolist() == pytest.approx(expected, rel=1e-6)
+        for i, times in enumerate(TIMES):
+            values = [dict(matrix.get(x, [])).get(y, 0) * w * times for x, w in history.items()]
+            expected = (sum(values) / max(len(values), 1), sum(values), max(values, default=0))
+            assert out[r, 3 * i : 3 * i + 3].tolist() == pytest.approx(expected, rel=1e-6)

@@ -1,0 +1,114 @@
+"""Boosted trees scored by a kernel of our own: on the CPU, shallow trees take a fraction of the time of XGBoost's prediction.
+
+Every tree is filled up to a whole one of the forest's depth: node n is followed by 2n + 1 (the row's value lies below the
+threshold) or 2n + 2. Each node is shown to all rows of a block, and those that are there go on: more comparisons than a row
+needs, but of many rows at once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit, prange
+
+MOST_DEPTH = 5  # every node more is another comparison of all rows; at depth 6 XGBoost is as fast
+BLOCK = 128  # rows that go down side by side: with 128 columns they fit into the caches of a core
+
+
+@dataclass(frozen=True)
+class Forest:
+    """columns int32, thresholds float32, missing bool (where a missing value goes: whether to 2n + 1) [trees, 2^depth - 1];
+    leaves float32 [trees, 2^depth]; base: the margin of no tree at all."""
+
+    columns: np.ndarray
+    thresholds: np.ndarray
+    missing: np.ndarray
+    leaves: np.ndarray
+    base: float
+
+    @classmethod
+    def of(cls, booster) -> Forest | None:
+        """Of XGBoost's trees; None where they are too deep, or no plain trees with numbers."""
+        model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]
+        if model.get("name") != "gbtree" or any(any(tree["split_type"]) for tree in model["model"]["trees"]):
+            return None
+        trees = [_Tree(tree) for tree in model["model"]["trees"]]
+        depth = max((tree.depth(0) for tree in trees), default=0)
+        if not 0 < depth <= MOST_DEPTH:
+            return None
+        inner = (len(trees), 2**depth - 1)
+        columns, thresholds, missing = np.zeros(inner, np.int32), np.zeros(inner, np.float32), np.zeros(inner, bool)
+        leaves = np.zeros((len(trees), 2**depth), np.float32)
+        for t, tree in enumerate(trees):
+            tree.write(0, 0, columns[t], thresholds[t], missing[t], leaves[t])
+        # what stands before the trees depends on the objective; XGBoost knows, and adds the fewest trees to it in one round
+        one, row = booster[:1], np.zeros((1, booster.num_features()), np.float32)
+        known = one.inplace_predict(row, predict_type="margin", validate_features=False)[0]
+        n = len(one.get_dump())
+        grown = cls(columns[:n], thresholds[:n], missing[:n], leaves[:n], 0.0).margins(row)[0]
+        return cls(columns, thresholds, missing, leaves, float(known) - float(grown))
+
+    def margins(self, rows: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+        """float32 [m] of float32 [m, n]. columns: the places in `rows` of the columns that the trees were grown on, None: these
+        are they."""
+        columns = np.arange(rows.shape[1]) if columns is None else np.asarray(columns)
+        out = np.empty(len(rows), np.float32)
+        _margins(rows, columns.astype(np.int64), self.columns, self.thresholds, self.missing, self.leaves, self.base, out)
+        return out
+
+
+class _Tree:
+    """One of XGBoost's trees, as its JSON has it."""
+
+    def __init__(self, tree: dict):
+        self._left, self._right = tree["left_children"], tree["right_children"]
+        self._column, self._condition, self._missing = tree["split_indices"], tree["split_conditions"], tree["default_left"]
+
+    def depth(self, node: int) -> int:
+        return 0 if self._left[node] < 0 else 1 + max(self.depth(self._left[node]), self.depth(self._right[node]))
+
+    def write(self, node: int, place: int, columns, thresholds, missing, leaves) -> None:
+        """The tree below `node` into the whole tree below `place`; a leaf that comes early fills all that is below it."""
+        inner = place < len(columns)
+        if not inner:
+            leaves[place - len(columns)] = self._condition[node]
+        elif self._left[node] < 0:
+            for below in (2 * place + 1, 2 * place + 2):
+                self.write(node, below, columns, thresholds, missing, leaves)
+        else:
+            columns[place], thresholds[place] = self._column[node], self._condition[node]
+            missing[place] = self._missing[node]
+            self.write(self._left[node], 2 * place + 1, columns, thresholds, missing, leaves)
+            self.write(self._right[node], 2 * place + 2, columns, thresholds, missing, leaves)
+
+
+@njit(parallel=True, cache=True)
+def _margins(rows, places, columns, thresholds, missing, leaves, base, out):
+    inner = columns.shape[1]
+    for block in prange((len(rows) + BLOCK - 1) // BLOCK):
+        first = block * BLOCK
+        n = min(BLOCK, len(rows) - first)
+        values = np.zeros((len(places), BLOCK), np.float32)
+        for r in range(n):
+            for c in range(len(places)):
+                values[c, r] = rows[first + r, places[c]]
+        node, total = np.empty(BLOCK, np.int32), np.full(BLOCK, base, np.float32)
+        for t in range(len(columns)):
+            node[:] = 0
+            for i in range(inner):
+                _pass(node, values[columns[t, i]], np.int32(i), thresholds[t, i], not missing[t, i])
+            for r in range(n):
+                total[r] += leaves[t, node[r] - inner]
+        out[first : first + n] = total[:n]
+
+
+@njit(cache=True)
+def _pass(node, values, i, threshold, missing):
+    """Rows that are at node i go on. No branch and no jump in memory: a processor does eight or sixteen rows at once."""
+    left, right = np.int32(2 * i + 1), np.int32(2 * i + 2)
+    for r in range(BLOCK):
+        value = values[r]
+        after = right if (value >= threshold) | ((value != value) & missing) else left
+        node[r] = after if node[r] == i else node[r]

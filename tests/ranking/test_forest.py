@@ -1,0 +1,89 @@
+"""The kernel that scores boosted trees, against XGBoost's own prediction."""
+
+import numpy as np
+import pytest
+import xgboost
+
+from otto_gpu.ranking import xgb
+from otto_gpu.ranking.forest import BLOCK, MOST_DEPTH, Forest
+
+
+def rows(n: int, columns: int = 7, missing: float = 0.0, seed: int = 0) -> np.ndarray:
+    """Few different values, so that many lie exactly on a threshold."""
+    random = np.random.default_rng(seed)
+    values = random.integers(-3, 9, (n, columns)).astype(np.float32)
+    values[random.random(values.shape) < missing] = np.nan
+    return values
+
+
+def booster(features: np.ndarray, rounds: int = 30, **params) -> xgboost.Booster:
+    random = np.random.default_rng(1)
+    drive = np.nan_to_num(features[:, 0]) - np.nan_to_num(features[:, 3]) * np.nan_to_num(features[:, 1])
+    label = (drive + random.normal(0, 4, len(features)) > 4).astype(np.float32)
+    data = xgboost.DMatrix(features, label, qid=np.arange(len(features)) // 10)
+    params = {"objective": "binary:logistic", "max_depth": 4, "min_child_weight": 0, "nthread": 1} | params
+    return xgboost.train(params, data, rounds)
+
+
+def margins(model: xgboost.Booster, features: np.ndarray) -> np.ndarray:
+    return model.inplace_predict(features, predict_type="margin", validate_features=False)
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"max_depth": 1},
+        {"max_depth": MOST_DEPTH, "learning_rate": 0.05},
+        {"objective": "rank:pairwise"},
+        {"objective": "rank:ndcg", "max_depth": MOST_DEPTH},
+        {"base_score": 0.9},
+        {"num_parallel_tree": 3, "subsample": 0.5},
+        {"gamma": 5.0, "max_depth": MOST_DEPTH},  # trees that end early
+        {"grow_policy": "lossguide", "max_leaves": 5, "max_depth": MOST_DEPTH},
+    ],
+    ids=str,
+)
+def test_the_margins_are_xgboosts(params, missing):
+    model = booster(rows(2000, missing=missing), **params)
+    forest = Forest.of(model)
+    for n in (1, BLOCK - 1, BLOCK, BLOCK + 1, 1000):
+        asked = rows(n, missing=missing, seed=n)
+        found = forest.margins(asked)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, margins(model, asked), rtol=1e-5, atol=2e-6)
+    assert forest.margins(rows(0)).shape == (0,)
+    assert len(np.unique(forest.margins(rows(1000)))) > 2
+
+
+def test_columns_may_stand_anywhere():
+    model, wide = booster(rows(2000)), rows(300, columns=20, seed=5)
+    places = [13, 2, 7, 19, 0, 4, 11]
+    expected = margins(model, np.ascontiguousarray(wide[:, places]))
+    np.testing.assert_allclose(Forest.of(model).margins(wide, places), expected, rtol=1e-5, atol=2e-6)
+    np.testing.assert_array_equal(
+        Forest.of(model).margins(np.asfortranarray(wide), places), Forest.of(model).margins(wide, places)
+    )
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"max_depth": MOST_DEPTH + 3, "gamma": 0, "rounds": 3}, {"booster": "dart"}, {"gamma": 1e9}],
+    ids=["too deep", "weighted trees", "only leaves"],
+)
+def test_what_it_cannot_do_is_left_to_xgboost(params):
+    features = rows(4000, columns=9)
+    model = booster(features, **params)
+    assert Forest.of(model) is None
+    np.testing.assert_allclose(xgb.predict(model, features), margins(model, features), rtol=1e-6)
+
+
+def test_the_ranker_scores_with_it(monkeypatch):
+    model, asked = booster(rows(2000)), rows(100)
+    expected, made = xgb.predict(model, asked), []
+    monkeypatch.setattr(Forest, "of", lambda given: made.append(given))
+    np.testing.assert_array_equal(xgb.predict(model, asked), expected)  # made ready once
+    assert not made
+    model.set_param({"nthread": 1})
+    assert isinstance(xgb._forests[model], Forest)
