@@ -100,18 +100,14 @@ def run(
         for engine in sorted(set(engines) - set(able)):
             print(f"{name}: {engine} left out, it cannot do this rule")
         contestants = {e: partial(builder(e, device), log, rule) for e in able}
-        # the warm-up is the comparison; where there is nothing to compare a small log compiles what there is to compile
+        made: dict[str, Matrix] = {}
+        for engine in able:  # a small log compiles what there is to compile
+            builder(engine, device)(synthetic_log(100, seed=seed), rule)
+        timings = alternate({e: _kept(e, call, made) for e, call in contestants.items()}, repeats)
         first, *rest = able
-        if rest:
-            reference = contestants[first]()
-            for engine in rest:
-                if different := difference(reference, contestants[engine]()):
-                    raise UserError(f"rule {name}: engines {first} and {engine} do not agree: {different}")
-            del reference
-        else:
-            builder(first, device)(synthetic_log(100, seed=seed), rule)
-        pairs = {}
-        timings = alternate({e: _counted(call, pairs) for e, call in contestants.items()}, repeats)
+        for engine in rest:
+            if different := difference(made[first], made[engine]):
+                raise UserError(f"rule {name}: engines {first} and {engine} do not agree: {different}")
         for engine, timing in timings.items():
             timing["events_per_s"] = len(log) / timing["median_s"]
             timing |= peak_memory(prepare, engine, device, name, sessions, seed) if memory else {}
@@ -123,17 +119,17 @@ def run(
                 f" ({ratio:6.1f} x {first}){peak}",
                 flush=True,
             )
-        result["rules"][name] = {"pairs_kept": pairs["kept"], "agreed": able, "engines": timings}
+        result["rules"][name] = {"pairs_kept": len(made[first]), "agreed": able, "engines": timings}
     return result
 
 
-def _counted(call: Callable[[], Matrix], pairs: dict) -> Callable[[], None]:
-    """The call, which lets go of its matrix and leaves how many pairs it has."""
+def _kept(engine: str, call: Callable[[], Matrix], made: dict[str, Matrix]) -> Callable[[], None]:
+    """The call, whose latest matrix stays."""
 
-    def counted() -> None:
-        pairs["kept"] = len(call())
+    def kept() -> None:
+        made[engine] = call()
 
-    return counted
+    return kept
 
 
 def choose(wanted: str, known, what: str, every=None) -> list[str]:

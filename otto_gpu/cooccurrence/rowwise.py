@@ -49,6 +49,7 @@ A_LINE = 8  # right events in 64 bytes
 STEPS_PER_HALF_LIFE = 1 << 17
 SHIFT, ITEM = np.uint64(32), np.uint64(0xFFFFFFFF)
 FAR = np.iinfo(np.int64).max // 4
+MOST_EVENTS = 1 << 31  # their places are int32
 
 
 @intrinsic
@@ -71,7 +72,8 @@ def _prefetch(typingctx, array, index):
 def build(log: EventLog, rule: MatrixRule) -> Matrix:
     """The matrix of one rule. Memory: about 24 bytes per kept event, 8 per item and thread, and the matrix twice.
 
-    UserError where ids and types do not fit into 32 bits together (with three types: more than a billion items).
+    UserError where ids and types do not fit into 32 bits together (with three types: more than a billion items), and for more
+    events than int32 counts.
     """
     threads = numba.get_num_threads()
     begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
@@ -142,6 +144,10 @@ def _kept_events(log: EventLog, rule: MatrixRule, begin: int, bits: int, event: 
         counts = np.empty(log.n_sessions, np.int64)
         _count_kept(log.starts, log.ts, log.type, allowed, since, began, rule.tail or FAR, counts)
         starts = np.concatenate([[0], np.cumsum(counts)])
+    if starts[-1] >= MOST_EVENTS:
+        raise UserError(
+            f"engine 'rowwise' takes fewer than {MOST_EVENTS:,} events, but the rule keeps {starts[-1]:,}: give it a tail"
+        )
     kept = np.empty(starts[-1], event)
     _copy_kept(log.starts, log.aid, log.ts, log.type, allowed, since, begin, bits, starts, kept)
     return starts, kept

@@ -407,6 +407,13 @@ def test_a_log_of_years_follows_the_oracle(name):
     assert_follows(rowwise.build(log, rule), oracle(log, rule), rule)
 
 
+def test_more_events_than_places_can_count(monkeypatch):
+    monkeypatch.setattr(rowwise, "MOST_EVENTS", len(SESSION_OF_ALL))
+    with pytest.raises(UserError, match="fewer than 15 events, but the rule keeps 15: give it a tail"):
+        rowwise.build(SESSION_OF_ALL, RULES["adjacent"])
+    rowwise.build(SESSION_OF_ALL, RULES["adjacent"].model_copy(update={"tail": 1}))
+
+
 def test_more_items_than_fit_beside_the_types():
     log = EventLog.from_arrays([0], [0], [0], [0], n_sessions=1, n_items=(1 << 30) + 1)
     with pytest.raises(UserError, match=r"1,073,741,824 items with 3 types"):
