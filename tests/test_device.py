@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otto_gpu.device import choose_device
-from otto_gpu.device_report import MISSING, NEEDED, OPTIONAL, gpus, install_line, package
+from otto_gpu.device.report import MISSING, NEEDED, OPTIONAL, gpus, install_line, package
 from otto_gpu.errors import UserError
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.cooccurrence import pairs, rowwise, selfmerge
+from otto_gpu.cooccurrence import pairs, postings, rowwise, selfmerge
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight, PositionGap, TimeGap
 from otto_gpu.device import Device
@@ -408,7 +408,7 @@ def test_a_log_of_years_follows_the_oracle(name):
 
 
 def test_more_events_than_places_can_count(monkeypatch):
-    monkeypatch.setattr(rowwise, "MOST_EVENTS", len(SESSION_OF_ALL))
+    monkeypatch.setattr(postings, "MOST_EVENTS", len(SESSION_OF_ALL))
     with pytest.raises(UserError, match="fewer than 15 events, but the rule keeps 15: give it a tail"):
         rowwise.build(SESSION_OF_ALL, RULES["adjacent"])
     rowwise.build(SESSION_OF_ALL, RULES["adjacent"].model_copy(update={"tail": 1}))

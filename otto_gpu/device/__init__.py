@@ -154,9 +154,3 @@ def kernel(sessions, workers, {", ".join(names)}):
 
     launch.kernel = kernel
     return launch
-
-
-if __name__ == "__main__":
-    from otto_gpu.device_report import report
-
-    print(report())
