@@ -59,7 +59,7 @@ class Candidates:
     def of_sessions(self, some: np.ndarray) -> Candidates:
         """All candidates of some sessions: bool [S]."""
         mask = np.repeat(some, np.diff(self.pointer))
-        pointer = np.concatenate([[0], np.cumsum(np.diff(self.pointer)[some])])
+        pointer = pointers(np.diff(self.pointer)[some])
         return Candidates(self.sessions[some], pointer, self.aid[mask], self.scores[mask], self.ranks[mask], self.sources)
 
     def with_source(self, name: str, scores: np.ndarray, ranks: np.ndarray) -> Candidates:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.arrays import home
+from otto_gpu.arrays import home, pointers
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
@@ -124,7 +124,7 @@ def _sample_part(sampler: _Sampler, file: Path) -> int:
             drawn = np.repeat(drawn_sessions(candidates.sessions, share.sessions, seed), np.diff(pointer))
             chosen[target] = sampled_rows(pointer, session, mask & drawn, share.negatives, seed, targets.code(target))
         # features are made of whole sessions, which may be ranked within; sessions of which no row stays need none
-        some = np.diff(np.concatenate([[0], np.cumsum(np.logical_or.reduce(list(chosen.values())))])[pointer]) > 0
+        some = np.diff(pointers(np.logical_or.reduce(list(chosen.values())))[pointer]) > 0
         rows = np.repeat(some, np.diff(pointer))
         labels, chosen = ({t: mask[rows] for t, mask in masks.items()} for masks in (labels, chosen))
         candidates = candidates.of_sessions(some)

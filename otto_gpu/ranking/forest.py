@@ -19,7 +19,7 @@ BLOCK = 128  # rows that go down side by side: with 128 columns they fit into th
 
 @dataclass(frozen=True)
 class Forest:
-    """columns int32, thresholds float32, missing bool (where a missing value goes: whether to 2n + 1) [trees, 2^depth - 1];
+    """columns int32, thresholds float32, missing bool (whether a missing value goes to 2n + 2) [trees, 2^depth - 1];
     leaves float32 [trees, 2^depth]; base: the margin of no tree at all."""
 
     columns: np.ndarray
@@ -64,7 +64,8 @@ class _Tree:
 
     def __init__(self, tree: dict):
         self._left, self._right = tree["left_children"], tree["right_children"]
-        self._column, self._condition, self._missing = tree["split_indices"], tree["split_conditions"], tree["default_left"]
+        self._column, self._condition = tree["split_indices"], tree["split_conditions"]
+        self._default_left = tree["default_left"]
 
     def depth(self, node: int) -> int:
         return 0 if self._left[node] < 0 else 1 + max(self.depth(self._left[node]), self.depth(self._right[node]))
@@ -79,7 +80,7 @@ class _Tree:
                 self.write(node, below, columns, thresholds, missing, leaves)
         else:
             columns[place], thresholds[place] = self._column[node], self._condition[node]
-            missing[place] = self._missing[node]
+            missing[place] = not self._default_left[node]
             self.write(self._left[node], 2 * place + 1, columns, thresholds, missing, leaves)
             self.write(self._right[node], 2 * place + 2, columns, thresholds, missing, leaves)
 
@@ -98,7 +99,7 @@ def _margins(rows, places, columns, thresholds, missing, leaves, base, out):
         for t in range(len(columns)):
             node[:] = 0
             for i in range(inner):
-                _pass(node, values[columns[t, i]], np.int32(i), thresholds[t, i], not missing[t, i])
+                _pass(node, values[columns[t, i]], np.int32(i), thresholds[t, i], missing[t, i])
             for r in range(n):
                 total[r] += leaves[t, node[r] - inner]
         out[first : first + n] = total[:n]

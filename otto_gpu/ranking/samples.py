@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -29,15 +30,18 @@ class Samples:
     ):  # fmt: skip
         self._files, self._target, self._catalogue, self._batch_rows = files, target, catalogue, batch_rows
         self.rows, self.positives = len(self._known[0]), int(np.count_nonzero(self._known[1]))
-        self._ask, self._more = more, None
+        self._ask: More | None = more
+        self._more: dict[int, np.ndarray] = {}  # by part
         self._keep = self.rows * len(catalogue) * 4 <= kept_mb << 20
         self._kept: list | None = None
+        self._lock = RLock()
 
     def __getstate__(self) -> dict:
         """Without what is kept in memory: whoever gets a copy reads the rows himself."""
-        state = self.__dict__ | {"_more": None, "_kept": None}
-        state.pop("_known", None)
-        return state
+        return {k: v for k, v in self.__dict__.items() if k not in ("_known", "_lock")} | {"_more": {}, "_kept": None}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state | {"_lock": RLock()}
 
     def _read(self) -> Iterator[tuple]:
         for file in self._files:
@@ -51,15 +55,20 @@ class Samples:
 
     def _parts(self) -> Iterator[tuple]:
         """With the further columns; from memory where the rows are kept there."""
-        if self._ask is not None and self._more is None:
-            self._more = [self._ask(features, session) for features, _, session in self._read()]
-        if self._kept is None and self._keep:
-            self._kept = list(self._whole())
+        if self._keep:
+            with self._lock:  # folds that are trained side by side wait for one reading, instead of each keeping its own
+                if self._kept is None:
+                    self._kept = list(self._whole())
         return iter(self._kept) if self._kept is not None else self._whole()
 
     def _whole(self) -> Iterator[tuple]:
         for i, (features, positive, session) in enumerate(self._read()):
-            yield features if self._more is None else np.hstack([features, self._more[i]]), positive, session
+            if self._ask is not None:
+                with self._lock:
+                    if i not in self._more:
+                        self._more[i] = self._ask(features, session)
+                features = np.hstack([features, self._more[i]])
+            yield features, positive, session
 
     def batches(self, keep: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple]:
         """keep: function session int32 [m] -> bool [m]. At most so many rows at a time as was said, and never a part of a

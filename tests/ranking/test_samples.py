@@ -1,5 +1,8 @@
 """The rows that rankers are trained on."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -103,3 +106,21 @@ def test_what_is_kept_is_read_once(files, kept_mb, monkeypatch):
     for _ in range(3):
         list(rows.batches(all_rows))
     assert len(read) == (3 if kept_mb else 9)
+
+
+def test_threads_that_ask_at_once_read_once(files, monkeypatch):
+    paths, frame = files
+    reads, read = [], pq.read_table
+
+    def slowly(path, *given, **more):
+        reads.append(path)
+        time.sleep(0.02)
+        return read(path, *given, **more)
+
+    asked = []
+    rows = Samples(paths, "carts", NAMES, more=lambda features, session: asked.append(1) or features[:, :1], kept_mb=100)
+    monkeypatch.setattr(pq, "read_table", slowly)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: np.concatenate([b[0] for b in rows.batches(all_rows)]), range(4)))
+    assert len(reads) == len(asked) == len(paths)
+    assert all(np.array_equal(f, found[0]) for f in found) and len(found[0]) == (frame["sampled_carts"] == 1).sum()
