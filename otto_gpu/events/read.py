@@ -170,7 +170,7 @@ def _stop_if_too_many(rejections: Rejections, read: int, config: EventsConfig) -
 
 def _assemble(parts, files, n_train, rejections, config, targets, kind) -> ReadResult:
     read, later, unsampled = (sum(getattr(p, name) for p in parts) for name in ("read", "later", "unsampled"))
-    parts = [part for part in parts if len(part.ts)]
+    parts[:] = [part for part in parts if len(part.ts)]  # in place: the caller's list keeps nothing either
     if not parts:
         why = f"{rejections.count:,} rows rejected" if not read else f"{later:,} of {read:,} lie at or after events.before"
         raise UserError(f"{files[0]}: no events to work with in {len(files)} file(s): {why}")
