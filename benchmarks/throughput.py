@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import alternate, environment, write_json
+from otto_gpu.arrays import ranges
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.recipes import CandidatesConfig
@@ -28,7 +29,6 @@ from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.features.interaction import REDUCTIONS
-from otto_gpu.features.stage import blocks
 from otto_gpu.features.weightings import WEIGHTINGS, HistoryItems
 
 EVENTS_PER_SESSION = 16.8  # of the generated log
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     maker = FeatureMaker(FeaturesConfig(), Knowledge.of(known, period.history, stack, config), config.sources, log.types)
 
     def features() -> None:
-        for first, last in blocks(made, FeaturesConfig().chunk_rows):
+        for first, last in ranges(made.pointer, FeaturesConfig().chunk_rows):
             maker.make(made.rows(first, last))
 
     features()  # warm

@@ -201,7 +201,7 @@ def one_matrix(call, log) -> dict[str, np.ndarray]:
     event, offsets = np.argsort(log.aid, kind="stable"), np.zeros(len(log) + 1, np.int64)
     runs = np.empty((len(log), 4), np.int32)
     place = np.arange(len(log) + 1, dtype=np.int32)
-    call(partners.find_runs, offsets, event, log.session, log.starts, log.ts, place, *pairs.bounds(rule), runs)
+    call(partners.find_runs, offsets, event, log.session, log.starts, log.ts, place, *map(np.array, rule.gaps()), runs)
     out = {"runs": runs, "run lengths": offsets.copy()}
     left = log.aid[event], log.ts[event], log.session[event], runs
     chains, duplicates = pairs.chains(log.session, log.aid), (True, False, False)

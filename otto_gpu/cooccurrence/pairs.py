@@ -10,13 +10,11 @@ The same code runs on both devices; what it does on a GPU has not been measured 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
 from typing import Any
 
 import numpy as np
 
-from otto_gpu.arrays import arrays_of, home, pointers
-from otto_gpu.cooccurrence.chunks import ranges
+from otto_gpu.arrays import arrays_of, home, pointers, ranges
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.partners import AID_BITS, NONE, add_up, count_pairs, find_runs, write_pairs
 from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
@@ -24,7 +22,6 @@ from otto_gpu.device import CPU, Device
 from otto_gpu.events.log import EventLog
 
 Array = Any  # numpy.ndarray or cupy.ndarray
-FAR = 1 << 61
 
 # what a pair and an event take while they are sorted, rounded up; of the free GPU memory a share stays for CuPy's pool
 PAIR_BYTES, EVENT_BYTES, SHARE = 80, 200, 0.7
@@ -94,10 +91,10 @@ class Events:
         began, ended = int(log.ts.min()), int(log.ts.max())
         starts, session, aid, ts, kind = _kept(log, rule, device, first, last, began, ended)
         here = device.arrays().arange(len(aid))
-        left = device.bring(_mask(rule, log, "left"))[kind]
+        left = device.bring(rule.mask("left", log.types))[kind]
         if rule.left_first:
             left &= here == starts[session]
-        right = device.bring(_mask(rule, log, "right"))[kind]
+        right = device.bring(rule.mask("right", log.types))[kind]
         if rule.right_first_seen:
             right &= chains(session, aid)[1] == here
 
@@ -110,7 +107,7 @@ class Events:
         event = event[_order(aid[event])]
         xp = device.arrays()
         runs, counts = xp.empty((len(event), 4), np.int32), xp.zeros(len(event) + 1, np.int64)
-        find_runs(counts, event, session, starts, ts, place, *device.bring(bounds(rule)), runs)
+        find_runs(counts, event, session, starts, ts, place, *device.bring(tuple(map(np.array, rule.gaps()))), runs)
         made = cls(
             aid[event], ts[event], session[event], runs, counts, aid[right], ts[right], kind[right],
             *chains(session[right], code), (rule.once_per is not None, rule.which == "closest", rule.self_pairs),
@@ -144,12 +141,6 @@ class Events:
         return keys, weights
 
 
-def _mask(rule: MatrixRule, log: EventLog, side: str) -> np.ndarray:
-    mask = np.zeros(len(log.types), bool)
-    mask[list(rule.codes(side, log.types))] = True
-    return mask
-
-
 def _kept(log: EventLog, rule: MatrixRule, device: Device, first: int, last: int, began: int, ended: int):
     """Step 1 of the rule: (starts, session, aid, ts, type) of the events that are left in the sessions first..last-1."""
     part = slice(int(log.starts[first]), int(log.starts[last]))
@@ -162,7 +153,7 @@ def _kept(log: EventLog, rule: MatrixRule, device: Device, first: int, last: int
         keeps &= ts >= ended - began - rule.since_days * DAY_MS
     if rule.new_sessions_days:
         keeps &= ts[starts[session]] >= ended - began - rule.new_sessions_days * DAY_MS
-    left, right = (_mask(rule, log, side) for side in ("left", "right"))
+    left, right = (rule.mask(side, log.types) for side in ("left", "right"))
     if (left == right).all():
         keeps &= device.bring(left)[kind]
     before = pointers(keeps)
@@ -200,19 +191,6 @@ def chains(session: Array, code: Array) -> tuple[Array, Array]:
 def _first_places(begins: Array) -> Array:
     """int64 [n]: for every place the last one before it, or itself, that begins something."""
     return np.flatnonzero(begins)[np.cumsum(begins, dtype=np.int64) - 1]
-
-
-def bounds(rule: MatrixRule) -> tuple[np.ndarray, np.ndarray]:
-    """(positions, times) as event_run takes them. Times are whole milliseconds: a bound between two of them is rounded."""
-    low, high, near = -FAR, FAR, 0
-    if gap := rule.gap_positions:
-        low, high, near = (-gap.hi, gap.hi, gap.lo - 1) if gap.abs else (gap.lo, gap.hi, 0)
-    above, below, close = -FAR, FAR, -1
-    if gap := rule.gap_seconds:
-        below = FAR if gap.hi is None else ceil(gap.hi_ms)
-        lo = -1 if gap.lo is None else floor(gap.lo_ms)
-        above, close = (-below, lo) if gap.abs else (lo, -1)
-    return np.array([low, high, near]), np.array([above, below, close])
 
 
 def weighting(rule: MatrixRule, types: tuple[str, ...], span: int) -> tuple[float, np.ndarray, np.ndarray]:

@@ -8,16 +8,15 @@ item, newest first, so that the first pair met is the latest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil
 
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
+from otto_gpu.cooccurrence.rule import DAY_MS, FAR, MatrixRule
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 
-FAR = np.iinfo(np.int64).max // 4
 MOST_EVENTS = 1 << 31  # their places are int32
 
 
@@ -71,27 +70,12 @@ def _shares(starts: np.ndarray, threads: int) -> np.ndarray:
     return np.concatenate([[0], inner, [len(starts) - 1]]).astype(np.int64)
 
 
-def _type_mask(codes, log: EventLog) -> np.ndarray:
-    mask = np.zeros(len(log.types), bool)
-    mask[list(codes)] = True
-    return mask
-
-
-def _hole_is_event(rule: MatrixRule) -> bool:
-    positions, seconds = rule.gap_positions, rule.gap_seconds
-    wide = (positions is not None and positions.abs and positions.lo > 1) or (
-        seconds is not None and seconds.abs and seconds.lo is not None
-    )
-    return not wide
-
-
 def _kept_events(log: EventLog, rule: MatrixRule, begin: int, bits: int, event: np.dtype):
     """Step 1 of the rule: (starts int64 [S + 1], EVENT [k]), the events that are left."""
-    left, right = rule.codes("left", log.types), rule.codes("right", log.types)
-    same = sorted(left) == sorted(right)
+    left, right = (rule.mask(side, log.types) for side in ("left", "right"))
     starts = log.starts
     since = began = -FAR
-    allowed = _type_mask(left if same else range(len(log.types)), log)
+    allowed = left if (left == right).all() else np.ones_like(left)
     if len(log) and (rule.since_days or rule.new_sessions_days or rule.tail or not allowed.all()):
         end = int(log.ts.max())
         # first whole millisecond inside the window
@@ -134,8 +118,8 @@ def _copy_kept(starts, aid, ts, kind, allowed, since, begin, bits, kept_starts, 
 def _right_events(starts, kept, bits, log: EventLog, rule: MatrixRule, threads: int):
     """(right events EVENT [r], place int32 [k + 1]): place[i] right events stand before kept event i. Where all kept events
     are right ones they are these themselves, and place is empty."""
-    mask = _type_mask(rule.codes("right", log.types), log)
-    same = sorted(rule.codes("left", log.types)) == sorted(rule.codes("right", log.types))
+    mask = rule.mask("right", log.types)
+    same = (mask == rule.mask("left", log.types)).all()
     if not rule.right_first_seen and (mask.all() or same):
         return kept, np.zeros(0, np.int32)
     place = np.zeros(len(kept) + 1, np.int32)
@@ -171,30 +155,15 @@ def _fill_right(kept, place, right):
 def _postings(starts, kept, bits, place, posting: np.dtype, log: EventLog, rule: MatrixRule, threads: int):
     """(first int64 [n_items + 1], POSTING [p], work int64 [n_items]): the runs of the left events of item x, newest first, are
     postings[first[x]:first[x + 1]]; an event whose run has a hole has two. work[x]: how many pairs they meet."""
-    positions, seconds = rule.gap_positions, rule.gap_seconds
-    # positions: [low, high] around the event, less the hole of those nearer than lo
-    if positions is None:
-        low, high, near = -FAR, FAR, 0
-    elif positions.abs:
-        low, high, near = -positions.hi, positions.hi, positions.lo - 1
-    else:
-        low, high, near = positions.lo, positions.hi, 0
-    # times: after < dt < before, less |dt| <= close; whole milliseconds on both sides of a fraction are told apart
-    after, before, close = -FAR, FAR, -1
-    if seconds is not None:
-        before = FAR if seconds.hi is None else ceil(seconds.hi_ms)
-        if seconds.abs:
-            after = -before
-            close = -1 if seconds.lo is None else floor(seconds.lo_ms)
-        else:
-            after = -1 if seconds.lo is None else floor(seconds.lo_ms)
-    gaps = (low, high, near, after, before, close)
-    drop_covered = rule.once_per is not None and rule.which == "latest" and _hole_is_event(rule)
+    positions, times = rule.gaps()
+    around_itself = positions[2] == 0 and times[2] < 0  # the hole is the event itself
+    drop_covered = rule.once_per is not None and rule.which == "latest" and around_itself
     if rule.self_pairs and rule.once_per == "pair_and_type":
         drop_covered = False  # the later event's own type may be missing among its partners
-    left = _type_mask(rule.codes("left", log.types), log)
+    left = rule.mask("left", log.types)
     shares = _shares(starts, threads)
     slots = np.zeros((threads, log.n_items), SLOT)
+    gaps = (*positions, *times)
     fixed = (shares, starts, kept, bits, place, gaps, left, rule.left_first, drop_covered, rule.self_pairs, slots)
     _walk(*fixed, np.empty(0, posting), False)
     first = _first_places(slots)

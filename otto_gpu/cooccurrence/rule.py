@@ -18,14 +18,17 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import resources
+from math import ceil, floor
 from typing import Annotated, Literal
 
+import numpy as np
 import yaml
 from pydantic import Field, field_validator, model_validator
 
 from otto_gpu.schema import Section
 
 DAY_MS = 86_400_000
+FAR = 1 << 61  # beyond every position and time, and still far from where int64 ends
 
 
 class PositionGap(Section):
@@ -124,6 +127,27 @@ class MatrixRule(Section):
         """The side's types as codes of a log with these types. A type that the log does not know picks nothing."""
         names = getattr(self, side)
         return tuple(range(len(types))) if names is None else tuple(types.index(n) for n in names if n in types)
+
+    def mask(self, side: Literal["left", "right"], types: tuple[str, ...]) -> np.ndarray:
+        """bool [types]: `codes` as a mask."""
+        mask = np.zeros(len(types), bool)
+        mask[list(self.codes(side, types))] = True
+        return mask
+
+    def gaps(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """((low, high, near), (above, below, close)): partners of x are those low..high positions after it, but for those
+        `near` or nearer to it, with above < dt < below in ms, but for |dt| <= close (-1: no such hole). Times are whole
+        milliseconds, so a bound between two of them is rounded. What is left is one run of events less one hole around x.
+        """
+        low, high, near = -FAR, FAR, 0
+        if gap := self.gap_positions:
+            low, high, near = (-gap.hi, gap.hi, gap.lo - 1) if gap.abs else (gap.lo, gap.hi, 0)
+        above, below, close = -FAR, FAR, -1
+        if gap := self.gap_seconds:
+            below = FAR if gap.hi is None else ceil(gap.hi_ms)
+            lo = -1 if gap.lo is None else floor(gap.lo_ms)
+            above, close = (-below, lo) if gap.abs else (lo, -1)
+        return (low, high, near), (above, below, close)
 
     def type_weights(self, types: tuple[str, ...]) -> list[float]:
         given = self.weight.type_y or {}

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from otto_gpu.arrays import pointers, ranges
 from otto_gpu.columns import AID, AID_X, AID_Y, SESSION, TS, TYPE, WEIGHT
-from otto_gpu.cooccurrence.chunks import ranges
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
 from otto_gpu.device import CPU, Device
@@ -71,7 +71,7 @@ def session_chunks(log: EventLog, rule: MatrixRule, max_pairs: int, device: Devi
             f"engine 'selfmerge': a session of {lengths.max():,} events makes more pairs than a cuDF frame has rows "
             f"({MOST_ROWS:,}); give the rule a `tail`, or use engine 'pairs'"
         )
-    return ranges(np.concatenate([[0], np.cumsum(lengths**2)]), max_pairs)
+    return ranges(pointers(lengths**2), max_pairs)
 
 
 def _kept(part: EventLog, rule: MatrixRule, frames, end: int):

@@ -4,7 +4,6 @@ are made when they are scored, and never stored."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.arrays import home, pointers
+from otto_gpu.arrays import home, pointers, ranges
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
@@ -59,16 +58,6 @@ def _encoder(run_dir: Path, split: str, period: Period) -> Encoder:
             f"{queries_path(run_dir, split, ENCODER)}: the encoder's session vectors are missing; run its stage again"
         )
     return Encoder.of(queries, items, period.sessions, period.history.n_sessions)
-
-
-def blocks(candidates: Candidates, rows: int) -> Iterator[tuple[int, int]]:
-    """Ranges of sessions (first, last) with about so many candidates, at least one session."""
-    first = 0
-    while first < len(candidates.sessions):
-        last = int(np.searchsorted(candidates.pointer, candidates.pointer[first] + rows, side="right")) - 1
-        last = min(max(last, first + 1), len(candidates.sessions))
-        yield first, last
-        first = last
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,7 @@ def _sample_part(sampler: _Sampler, file: Path) -> int:
         labels, chosen = ({t: mask[rows] for t, mask in masks.items()} for masks in (labels, chosen))
         candidates = candidates.of_sessions(some)
         tables = [sampler.maker.catalogue.schema(targets.names).empty_table()]
-        for first, last in blocks(candidates, sampler.maker.at_once(sampler.config.chunk_rows)):
+        for first, last in ranges(candidates.pointer, sampler.maker.at_once(sampler.config.chunk_rows)):
             part = slice(candidates.pointer[first], candidates.pointer[last])
             masks = ({t: mask[part] for t, mask in m.items()} for m in (labels, chosen))
             tables.append(_sampled(candidates.rows(first, last), *masks, sampler.maker))

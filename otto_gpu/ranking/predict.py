@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from otto_gpu.arrays import ranges
 from otto_gpu.candidates.fuse import UNRANKED, Candidates
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
@@ -20,7 +21,7 @@ from otto_gpu.device import Device
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.features.compute import FeatureMaker
-from otto_gpu.features.stage import SPLIT, blocks
+from otto_gpu.features.stage import SPLIT
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import Models
@@ -80,7 +81,8 @@ def _score_part(scorer: _Scorer, file: Path) -> None:
     config, models = scorer.config, scorer.models
     candidates, _ = load_part(file, scorer.candidates.sources, ())
     scores = {t: np.empty((len(candidates), len(models.groups(t)) + 1), np.float32) for t in names}
-    for first, last in blocks(candidates, scorer.maker.at_once(scorer.chunk_rows) if models.ensembles else scorer.chunk_rows):
+    rows = scorer.maker.at_once(scorer.chunk_rows) if models.ensembles else scorer.chunk_rows
+    for first, last in ranges(candidates.pointer, rows):
         block = candidates.rows(first, last)
         part = slice(candidates.pointer[first], candidates.pointer[last])
         fold = fold_of(block.session, config.folds, config.seed) if split == SPLIT else None

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from otto_gpu import arrays
 from otto_gpu.features.catalogue import KNOWN, RANK, Catalogue, FeaturesConfig, Spec
 from otto_gpu.features.compute import FeatureMaker
-from otto_gpu.features.stage import blocks
 from tests.features.case import case_of
 from tests.worlds import synthetic_world, taobao_world
 
@@ -72,7 +72,7 @@ def test_parts_are_the_families(maker):
 
 @pytest.mark.parametrize("rows", [1, 700, 10**9])
 def test_the_same_for_any_chunks(case, maker, features, rows):
-    ranges = list(blocks(case.candidates, rows))
+    ranges = arrays.ranges(case.candidates.pointer, rows)
     assert [first for first, _ in ranges[1:]] == [last for _, last in ranges[:-1]]
     assert (ranges[0][0], ranges[-1][1]) == (0, len(case.candidates.sessions))
     assert rows != 1 or len(ranges) == len(case.candidates.sessions)
@@ -93,7 +93,7 @@ def test_the_same_for_any_number_of_threads(case, maker, features):
 def test_the_same_for_any_chunks_on_a_real_log(real_log):
     case = case_of(taobao_world(real_log("taobao_visits")), 60)
     maker = case.maker(families=KNOWN)
-    parts = [maker.make(case.candidates.rows(*r)) for r in blocks(case.candidates, 500)]
+    parts = [maker.make(case.candidates.rows(*r)) for r in arrays.ranges(case.candidates.pointer, 500)]
     np.testing.assert_array_equal(np.concatenate(parts), maker.make(case.candidates))
 
 
