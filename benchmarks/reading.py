@@ -18,7 +18,7 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 
-from benchmarks.measure import alternate, environment, peak_memory, write_json
+from benchmarks.measure import alternate, environment, peak_memory, plot_bars, write_json
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.read import read_log
@@ -119,6 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name:10}{times}{r.get('peak_gb', r['process_peak_gb']):9.2f}")
     if args.out is not None:
         write_json(args.out, {"environment": environment(), "log": {"events": events, "bytes": size}, "engines": found})
+        plot_bars(args.out.with_suffix(".png"), f"Reading {events:,} events of JSONL", {"reading": found})
     return 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import alternate, environment, write_json
+from benchmarks.measure import alternate, environment, plot_bars, write_json
 from otto_gpu.arrays import ranges
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
@@ -122,6 +122,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     if args.out is not None:
         write_json(args.out, {"environment": environment(), "events": len(log), "stages": found})
+        ways = {"kernels": found["matrix_kernel"], "merged DataFrames": found["matrix_merged"]}
+        stages = {name: {"kernels": found[name]} for name in ("candidates", "features")}
+        groups = stages | {f"matrix features, {args.merged:,} sessions": ways}
+        plot_bars(args.out.with_suffix(".png"), f"Candidates and features, {len(log):,} events", groups)
     return 0
 
 
