@@ -17,6 +17,7 @@ _HOMES = {
     "Matrix": "otto_gpu.cooccurrence.matrix",
     "load_config": "otto_gpu.config",
     "run_pipeline": "otto_gpu.pipeline",
+    "Recommender": "otto_gpu.recommend",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -76,14 +76,16 @@ class Run:
         after it run even if nothing changed. last: stop after this stage.
         """
         ran = []
+        after = None  # the fingerprint of the stage before
         for stage, fingerprint, done in self._judged(stages, seed, force_from):
             if done:
                 self.manifests[stage.name] = self.manifest(stage.name)
                 self._remove_leftovers(stage.name)
                 self.reporter.say(f"{stage.name}: unchanged", style="dim")
             else:
-                self._run_stage(stage, fingerprint)
+                self._run_stage(stage, fingerprint, after)
                 ran.append(stage.name)
+            after = fingerprint
             if stage.name == last:
                 break
         return ran
@@ -106,6 +108,26 @@ class Run:
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
+    def finished(self, last: str) -> None:
+        """UserError unless the stage `last` is done, and every one before it is the one that it was made from."""
+        unfinished = f"{self.directory}: the run is not finished; run the pipeline on it to its end first"
+        if not self.directory.is_dir():
+            raise UserError(f"{self.directory}: no such run directory")
+        made = [self.manifest(path.stem) for path in sorted((self.directory / "manifests").glob("*.json"))]
+        by_fingerprint = {m["fingerprint"]: m for m in made if m}
+        stage = self.manifest(last)
+        while stage is not None and self._whole(stage):
+            if stage["versions"]["otto_gpu"] != __version__:
+                raise UserError(
+                    f"{self.directory}: made by otto_gpu {stage['versions']['otto_gpu']}, this is {__version__}; "
+                    "run the pipeline on it again"
+                )
+            if stage.get("after") is None:
+                break
+            stage = by_fingerprint.get(stage["after"])
+        else:
+            raise UserError(unfinished)
+
     def _manifest_path(self, stage: str) -> Path:
         return self.directory / "manifests" / f"{stage}.json"
 
@@ -122,7 +144,7 @@ class Run:
             if leftover != but:
                 shutil.rmtree(leftover)
 
-    def _run_stage(self, stage: Stage, fingerprint: str) -> None:
+    def _run_stage(self, stage: Stage, fingerprint: str, after: str | None) -> None:
         self.reporter.say(f"{stage.name}: started")
         folder = self.directory / ".partial" / f"{stage.name}-{fingerprint[:16]}"
         self._remove_leftovers(stage.name, folder)
@@ -148,8 +170,8 @@ class Run:
                 if path.is_file():
                     files[str(path.relative_to(self.directory))] = path.stat().st_size
         manifest = {
-            "stage": stage.name, "fingerprint": fingerprint, "settings": stage.settings(), "versions": versions(), **facts,
-            "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb(), "files": files,
+            "stage": stage.name, "fingerprint": fingerprint, "after": after, "settings": stage.settings(),
+            "versions": versions(), **facts, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb(), "files": files,
         }  # fmt: skip
         self._manifest_path(stage.name).parent.mkdir(exist_ok=True)
         write_atomically(self._manifest_path(stage.name), lambda p: p.write_text(json.dumps(manifest, indent=1, default=str)))

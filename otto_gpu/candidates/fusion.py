@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,12 @@ class Inputs:
         self._shares = np.column_stack([c / max(c.sum(), 1) for c in (counts, latest)]).astype(np.float32)
         self._times, self._pointer, self._shares = device.bring((self._times, self._pointer, self._shares))
         self._history = history
+
+    def for_sessions(self, history: EventLog) -> Inputs:
+        """The same knowledge, asked about the sessions of another log."""
+        other = copy(self)
+        other._history = history
+        return other
 
     @staticmethod
     def names(sources) -> list[str]:
@@ -235,12 +242,17 @@ def choose(candidates: Candidates, score: np.ndarray, keep: int) -> Candidates:
     return candidates.with_source(FUSION, np.where(named, score, 0), np.where(named, rank, UNRANKED).astype(np.int16))
 
 
-def chosen_as(candidates: Candidates, kept: Candidates) -> Candidates:
-    """choose() again, from what it kept: candidates of the same sessions, all of `kept` among them, in the same order."""
-    one, other = ((c.session.astype(np.int64) << 32) | c.aid for c in (candidates, kept))
+def kept(candidates: Candidates) -> np.ndarray:
+    """bool [m]: which of choose()'s candidates the fusion names."""
+    return candidates.ranks[:, -1] != UNRANKED
+
+
+def chosen_as(candidates: Candidates, chosen: Candidates) -> Candidates:
+    """choose() again, from what it kept: candidates of the same sessions, all of `chosen` among them, in the same order."""
+    one, other = ((c.session.astype(np.int64) << 32) | c.aid for c in (candidates, chosen))
     scores, ranks = np.zeros(len(candidates), np.float32), np.full(len(candidates), UNRANKED, np.int16)
     mask = np.isin(one, other)
-    scores[mask], ranks[mask] = kept.scores[:, -1], kept.ranks[:, -1]
+    scores[mask], ranks[mask] = chosen.scores[:, -1], chosen.ranks[:, -1]
     return candidates.with_source(FUSION, scores, ranks)
 
 

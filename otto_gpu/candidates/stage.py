@@ -12,28 +12,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.arrays import home
 from otto_gpu.candidates.coverage import Coverage, coverage_table, label_rows
-from otto_gpu.candidates.fuse import UNRANKED, Candidates, fuse, popular_items
+from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.fusion import (
     FUSION,
     Inputs,
     Models,
     choose,
     chosen_as,
+    kept,
     lessons,
     load_models,
     load_xgboost,
     reciprocal_ranks,
     train,
 )
-from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.nearest import Index, name_nearest
+from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.sources import Sources
 from otto_gpu.columns import label
-from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import Device
-from otto_gpu.embeddings.vectors import load_queries, load_vectors
+from otto_gpu.embeddings.vectors import load_queries
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import SPLITS, load_period
@@ -56,7 +55,7 @@ def run(
         load_xgboost()  # what is missing is said at the beginning
     named = folder / "named" if config.fusion else folder / "candidates"
     for split in SPLITS:
-        _name(_Sources(named / split, run_dir, split, config, targets, device), reporter, workers)
+        _name(_Naming(named / split, run_dir, split, config, targets, device), reporter, workers)
     if config.fusion:
         _choose(folder, run_dir, config, targets, device, reporter, workers)
     facts, coverage = {"sessions": 0, "candidates": 0}, {}
@@ -67,8 +66,8 @@ def run(
         for path, candidates, labels in _loaded(named / split, config, targets):
             stayed = len(candidates)
             if config.fusion:
-                kept, _ = load_part(folder / "candidates" / split / path.name, config.sources, ())
-                candidates, stayed = chosen_as(candidates, kept), len(kept)
+                chosen, _ = load_part(folder / "candidates" / split / path.name, config.sources, ())
+                candidates, stayed = chosen_as(candidates, chosen), len(chosen)
             table.add(candidates, labels)
             facts["candidates"] += stayed
         facts["sessions"] += len(period.sessions)
@@ -80,7 +79,7 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Sources(Shared):
+class _Naming(Shared):
     """Who names candidates in a period. place: where the parts go."""
 
     place: Path
@@ -95,59 +94,36 @@ class _Sources(Shared):
         return load_period(self.run_dir, self.split)
 
     @cached_property
-    def popular(self) -> np.ndarray:
-        return popular_items(self.period.known, self.config.popular_days)
-
-    @cached_property
     def histories(self) -> Histories:
         return Histories.of(self.period.history, self.config, self.device)
 
     @cached_property
-    def stack(self) -> MatrixStack:
-        return self.device.bring(MatrixStack.load(self.run_dir / "matrices" / self.split, self.config.matrices))
+    def sources(self) -> Sources:
+        return Sources.load(self.run_dir, self.split, self.period.known, self.config, self.device)
 
     @cached_property
-    def vectors(self) -> dict[str, _Vectors]:
-        return {n: _Vectors(self.run_dir, self.split, s.vectors, self.device) for n, s in self.config.nearest.items()}
+    def queries(self) -> dict[str, np.ndarray | None]:
+        return {name: load_queries(self.run_dir, self.split, s.vectors) for name, s in self.config.nearest.items()}
 
 
-def _name(sources: _Sources, reporter: Reporter, workers: Workers) -> None:
+def _name(naming: _Naming, reporter: Reporter, workers: Workers) -> None:
     """What the sources name, part by part of the sessions; parts that are there already stay as they are."""
-    sources.place.mkdir(parents=True, exist_ok=True)
-    n = len(sources.period.sessions)
-    with reporter.work(f"candidates, {sources.split}", "sessions", n) as work:
-        for _, sessions in workers.map(_name_part, sources, range(-(-n // sources.config.chunk_sessions))):
+    naming.place.mkdir(parents=True, exist_ok=True)
+    n = len(naming.period.sessions)
+    with reporter.work(f"candidates, {naming.split}", "sessions", n) as work:
+        for _, sessions in workers.map(_name_part, naming, range(-(-n // naming.config.chunk_sessions))):
             work.advance(sessions)
 
 
-def _name_part(sources: _Sources, i: int) -> int:
+def _name_part(naming: _Naming, i: int) -> int:
     """How many sessions the part has."""
-    config, targets = sources.config, sources.targets
-    part = slice(i * config.chunk_sessions, (i + 1) * config.chunk_sessions)
-    path, chunk = sources.place / f"part-{i:05d}.parquet", sources.period.sessions[part]
+    part = slice(i * naming.config.chunk_sessions, (i + 1) * naming.config.chunk_sessions)
+    path, chunk = naming.place / f"part-{i:05d}.parquet", naming.period.sessions[part]
     if not path.exists():
-        mine, bring = sources.histories.chunk(chunk), sources.device.bring
-        here = bring(mine)
-        named = evaluate_recipes(here, sources.stack, config, targets.types)
-        named = {r: named[r] for r in config.outputs}
-        for name, source in config.nearest.items():
-            v = sources.vectors[name]
-            named[name] = bring(name_nearest(mine, v.queries_of(part), v.items, source, v.index))
-        candidates = home(fuse(chunk, here, named, sources.popular, config, targets.types))
-        _save_part(path, candidates, _labels(candidates, sources.period, targets))
+        queries = {name: None if q is None else q[part] for name, q in naming.queries.items()}
+        candidates = naming.sources.name(chunk, naming.histories.chunk(chunk), queries)
+        _save_part(path, candidates, _labels(candidates, naming.period, naming.targets))
     return len(chunk)
-
-
-class _Vectors:
-    """Vectors of a period, ready to be searched."""
-
-    def __init__(self, run_dir: Path, split: str, name: str, device: Device):
-        self.items = load_vectors(run_dir, split, name)
-        self.queries = load_queries(run_dir, split, name)
-        self.index = Index(self.items, device)
-
-    def queries_of(self, part: slice) -> np.ndarray | None:
-        return None if self.queries is None else self.queries[part]
 
 
 def _labels(candidates: Candidates, period: Period, targets: TargetsConfig) -> dict[str, np.ndarray]:
@@ -218,7 +194,7 @@ def _choose_part(choice: _Choice, name: str) -> int:
     candidates, labels = load_part(named, choice.config.named_by, choice.targets.names)
     if not path.exists():
         ranked = choose(candidates, choice.score(candidates), choice.config.fusion.keep)
-        stay = ranked.ranks[:, -1] != UNRANKED
+        stay = kept(ranked)
         _save_part(path, ranked.where(stay), {t: mask[stay] for t, mask in labels.items()})
     return len(candidates.sessions)
 

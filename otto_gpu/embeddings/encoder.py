@@ -8,14 +8,14 @@ that popular items do not win by the length of their vectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from otto_gpu.device import Device
 from otto_gpu.embeddings.settings import Encoder
-from otto_gpu.embeddings.table import Table, training
+from otto_gpu.embeddings.table import Table, torch_device, training
 from otto_gpu.embeddings.vectors import normalised
 from otto_gpu.errors import MissingExtra
 from otto_gpu.events.log import EventLog
@@ -146,20 +146,48 @@ class Model:
         """float32 [n_items, dim]; zeros where no session of the training has the item."""
         return self.table.vectors(len(self._expected))
 
+    def reader(self) -> Reader:
+        """What the training has made, to read histories with; training may go on."""
+        items = self.items()
+        lengths = np.sqrt(np.einsum("ij,ij->i", items, items, dtype=np.float64)).astype(np.float32)
+        return Reader(self.network, normalised(items), lengths, self.config.length, self.device)
+
+
+class Reader:
+    """Reads histories. items: float32 [n_items, dim] of length 1 or 0, as they are kept; lengths: float32 [n_items], what
+    they were learnt with, so that what is read again from a run gives the same bits."""
+
+    def __init__(self, network: Network, items: np.ndarray, lengths: np.ndarray, length: int, device: torch.device):
+        self._network, self._lengths, self._length, self._device = network, lengths, length, device
+        self._items = torch.from_numpy(items * lengths[:, None]).to(device)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Everything but the items, by name."""
+        network = {f"network.{name}": value.cpu().numpy() for name, value in self._network.state_dict().items()}
+        return network | {"lengths": self._lengths}
+
+    @classmethod
+    def of(cls, items: np.ndarray, weights: Mapping[str, np.ndarray], config: Encoder, types: int, device: Device) -> Reader:
+        """Of what a run keeps: the items' vectors, and weights() of its reader. types: how many there are."""
+        place = torch_device(device)
+        network = Network(config, types)
+        state = {name.removeprefix("network."): torch.from_numpy(w) for name, w in weights.items() if name != "lengths"}
+        network.load_state_dict(state)
+        return cls(network.to(place), items, weights["lengths"], config.length, place)
+
     def sessions(self, log: EventLog, sessions: np.ndarray) -> np.ndarray:
         """float32 [S, dim] of length 1: where the given sessions of a log go after their last event."""
-        self.network.eval()
-        out = np.zeros((len(sessions), self.config.dim), np.float32)
-        weight = torch.from_numpy(self.items()).to(self.device)
+        self._network.eval()
+        out = np.zeros((len(sessions), self._items.shape[1]), np.float32)
         with torch.no_grad():
             for first in range(0, len(sessions), RANKED_AT_ONCE):
-                batch = Batch.of(log, sessions[first : first + RANKED_AT_ONCE], self.config.length)
+                batch = Batch.of(log, sessions[first : first + RANKED_AT_ONCE], self._length)
                 aid, kind, pause, n = (
-                    torch.from_numpy(a).to(self.device) for a in (batch.aid, batch.kind, batch.pause, batch.n)
+                    torch.from_numpy(a).to(self._device) for a in (batch.aid, batch.kind, batch.pause, batch.n)
                 )
                 if aid.shape[1] == 0:
                     continue
-                point = self.network(weight[aid.clamp(min=0)] * (aid >= 0)[..., None], kind, pause)
+                point = self._network(self._items[aid.clamp(min=0)] * (aid >= 0)[..., None], kind, pause)
                 last = point[torch.arange(len(n)), (n - 1).clamp(min=0)] * (n > 0)[:, None]
                 out[first : first + len(n)] = last.cpu().numpy()
         return out
@@ -215,7 +243,7 @@ def _auc(model: Model, log: EventLog, held: np.ndarray, seed: int) -> float | No
         return None
     mask = np.isin(log.session, held)
     mask[log.starts[held + 1] - 1] = False
-    points = model.sessions(log.where(mask), held)
+    points = model.reader().sessions(log.where(mask), held)
     truth = log.aid[log.starts[held + 1] - 1]
     other = np.random.default_rng(seed).permutation(truth)
     items = normalised(model.items())

@@ -152,6 +152,6 @@ class EmbeddingsConfig(Section):
             "seq2seq": ["seq2seq"] if self.seq2seq else [],
         }
         files = {s: [f"embeddings/{n}.json" for n in ns] + _of_periods(*ns) for s, ns in made.items()}
-        own = (ENCODER, f"{ENCODER}.sessions")
-        files[ENCODER] = [f"embeddings/{ENCODER}.json", *_of_periods(*own)] if self.encoder else []
+        own = _of_periods(ENCODER, f"{ENCODER}.sessions") + [f"embeddings/{split}/{ENCODER}.weights.npz" for split in SPLITS]
+        files[ENCODER] = [f"embeddings/{ENCODER}.json", *own] if self.encoder else []
         return {stage: tuple(paths) for stage, paths in files.items()}

@@ -16,7 +16,7 @@ import numpy as np
 from otto_gpu.device import Device
 from otto_gpu.embeddings.pairs import Pairs, held_out, held_out_auc
 from otto_gpu.embeddings.settings import ENCODER, EmbeddingsConfig
-from otto_gpu.embeddings.vectors import normalised, save_vectors, vectors_path
+from otto_gpu.embeddings.vectors import normalised, save_vectors, save_weights, vectors_path, weights_path
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
@@ -30,11 +30,11 @@ Train = Callable[[EventLog, Told], tuple[np.ndarray, list[float]]]  # float32 [n
 
 @dataclass(frozen=True)
 class Model:
-    """learn(period, told) -> ({name of a file: float32 [n, dim]}, figures)."""
+    """learn(period, told) -> ({name of a file: float32 [n, dim]}, figures, weights of a model that reads sessions or {})."""
 
     name: str
     epochs: int
-    learn: Callable[[Period, Told], tuple[dict[str, np.ndarray], dict]]
+    learn: Callable[[Period, Told], tuple[dict[str, np.ndarray], dict, dict[str, np.ndarray]]]
 
 
 def run(
@@ -84,8 +84,9 @@ def _encoder(config: EmbeddingsConfig, targets: TargetsConfig, device: Device, t
 
     def learn(period, told):
         model, figures = train_encoder(period.known, config.encoder, config.held_out, config.seed, device, threads, told)
-        sessions = model.sessions(period.history, period.sessions)
-        return {ENCODER: model.items(), f"{ENCODER}.sessions": sessions}, figures
+        reader = model.reader()
+        sessions = reader.sessions(period.history, period.sessions)
+        return {ENCODER: model.items(), f"{ENCODER}.sessions": sessions}, figures, reader.weights()
 
     return [Model(ENCODER, config.encoder.epochs, learn)]
 
@@ -106,7 +107,7 @@ def _items(name: str, train: Train, config: EmbeddingsConfig, types: list[str] |
     """A Model's `learn` for vectors of items that are judged by held-out pairs. types: the events that are seen, None for
     all of them; steps: how far the items of a pair lie apart."""
 
-    def learn(period: Period, told: Told) -> tuple[dict[str, np.ndarray], dict]:
+    def learn(period: Period, told: Told):
         known = period.known
         if types is not None:
             known = known.where(np.isin(known.type, [code for code, t in enumerate(known.types) if t in types]))
@@ -115,7 +116,7 @@ def _items(name: str, train: Train, config: EmbeddingsConfig, types: list[str] |
         vectors = normalised(vectors)
         auc = held_out_auc(vectors, Pairs(aside, steps), config.seed)
         facts = {"loss": [round(loss, 5) for loss in losses], "auc": None if auc is None else round(auc, 5)}
-        return {name: vectors}, facts | {"items": int(vectors.any(axis=1).sum())}
+        return {name: vectors}, facts | {"items": int(vectors.any(axis=1).sum())}, {}
 
     return learn
 
@@ -152,9 +153,11 @@ def _run(stage: str, models: list[Model], folder: Path, run_dir: Path, reporter:
                         reporter.say(f"  {model.name}, {split}: epoch {epoch}, loss {loss:.4f}")
                         work.advance()
 
-                    arrays, figures = model.learn(load_period(run_dir, split), told)
+                    arrays, figures, weights = model.learn(load_period(run_dir, split), told)
                     for name, array in arrays.items():
                         save_vectors(vectors_path(folder, split, name), array)
+                    if weights:
+                        save_weights(weights_path(folder, split, model.name), weights)
                     write_atomically(mine, lambda p: p.write_text(json.dumps(figures)))
                 else:
                     work.advance(model.epochs)

@@ -1,4 +1,5 @@
-"""One store for all vectors: embeddings/{split}/{name}.npy, and {name}.sessions.npy where a model has session vectors.
+"""One store for all vectors: embeddings/{split}/{name}.npy, and {name}.sessions.npy where a model has session vectors; such
+a model's weights, with which it reads further sessions, are in {name}.weights.npz.
 
 Rows are float32 of length 1; a row of zeros stands for an item (or a session) of which nothing is known.
 """
@@ -29,6 +30,30 @@ def vectors_path(folder: Path, split: str, name: str) -> Path:
 
 def queries_path(folder: Path, split: str, name: str) -> Path:
     return folder / "embeddings" / split / f"{name}.sessions.npy"
+
+
+def weights_path(folder: Path, split: str, name: str) -> Path:
+    return folder / "embeddings" / split / f"{name}.weights.npz"
+
+
+def save_weights(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Whole or not at all; folders above it are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    write_atomically(path, write)
+
+
+def load_weights(run_dir: Path, split: str, name: str) -> dict[str, np.ndarray]:
+    """UserError where the run has none."""
+    path = weights_path(run_dir, split, name)
+    if not path.is_file():
+        raise UserError(f"{path}: the model's weights are missing; run its stage again: --from {name} --to {name}")
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def save_vectors(path: Path, array: np.ndarray) -> None:

@@ -88,6 +88,15 @@ class FeatureMaker:
         maker.device, maker._rules = device, device.bring(self._rules)
         return maker
 
+    def about(self, histories: Histories, queries: np.ndarray | None = None) -> FeatureMaker:
+        """The same knowledge, asked about other sessions. queries: the encoder's, float32 [S, dim], of sessions 0..S-1."""
+        maker, encoder = copy(self), self.knowledge.encoder
+        if encoder is not None:
+            queries, place = self.device.bring((queries, np.arange(len(queries))))
+            encoder = replace(encoder, queries=queries, place=place)
+        maker.knowledge = replace(self.knowledge, histories=histories, encoder=encoder)
+        return maker
+
     def at_once(self, rows: int) -> int:
         """How many candidates' features to have in memory at once: so many on a CPU, as many as there is room for on a GPU,
         which has no work for all of its threads with few."""

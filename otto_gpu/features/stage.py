@@ -38,12 +38,13 @@ SPLIT = "validation"  # its labels train the rankers
 
 def feature_maker(
     run_dir: Path, split: str, config: FeaturesConfig, candidates: CandidatesConfig, targets: TargetsConfig, rules,
-    embeddings=(),
+    embeddings=(), period: Period | None = None, more_matrices=(),
 ) -> FeatureMaker:  # fmt: skip
-    """embeddings: the names of the vectors that the family `embedding` is made of."""
-    period = load_period(run_dir, split)
+    """embeddings: the names of the vectors that the family `embedding` is made of; period: where it is loaded already;
+    more_matrices: rules whose matrices shall lie in the stack too."""
+    period = load_period(run_dir, split) if period is None else period
     rules = config.rules if config.rules is not None else tuple(rules)
-    stack = MatrixStack.load(run_dir / "matrices" / split, rules)
+    stack = MatrixStack.load(run_dir / "matrices" / split, dict.fromkeys((*rules, *more_matrices)))
     names = embeddings if EMBEDDING in config.families else ()
     vectors = {name: load_vectors(run_dir, split, name) for name in names}
     encoder = _encoder(run_dir, split, period) if ENCODER in config.families else None

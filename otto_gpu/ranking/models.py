@@ -111,14 +111,37 @@ class Models:
         """
         result: dict[str, np.ndarray] = {}
         for target, ensemble in self.ensembles.items():
-            rows = features
-            if ensemble.folder == POOL:
-                rows = _beside(features, np.full(len(features), self._codes[target], np.float32))
-            elif ensemble.earlier:
-                rows = _beside(features, *(voice(result[e]) for e in ensemble.earlier))
+            rows = self._rows(target, features, result)
             scored = [_score(self._ranker, models, rows, ensemble.names, fold) for models in ensemble.groups.values()]
             result[target] = np.stack(scored, axis=1).astype(np.float32, copy=False)
         return result
+
+    def contributions(
+        self, target: str, features: np.ndarray, weights: dict[str, float]
+    ) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, float] | None:
+        """(columns, values float32 [n], contributions float64 [n], bias) of one row of the catalogue's columns, float32 [1, n],
+        of the host's: what each column gives to the score, the mean over folds and, by their weights, groups (equal ones, where
+        they have none). None for a target that was not trained."""
+        if target not in self.ensembles:
+            return None
+        ensemble = self.ensembles[target]
+        rows = self._rows(target, features, self.scores(features, None) if ensemble.earlier else {})
+        weighted = {g: weights.get(g, 0.0) for g in ensemble.groups}
+        if not any(weighted.values()):
+            weighted = dict.fromkeys(ensemble.groups, 1.0)
+        gives = np.zeros(len(ensemble.names) + 1)
+        for group, models in ensemble.groups.items():
+            for model in models.values():
+                found = self._ranker.contributions(model, rows, ensemble.names)
+                gives += found * weighted[group] / sum(weighted.values()) / len(models)
+        return ensemble.names, rows[0], gives[:-1], float(gives[-1])
+
+    def _rows(self, target: str, features, scores: dict[str, np.ndarray]):
+        """The columns that a target's models take. scores: those of the targets before it."""
+        ensemble = self.ensembles[target]
+        if ensemble.folder == POOL:
+            return _beside(features, np.full(len(features), self._codes[target], np.float32))
+        return _beside(features, *(voice(scores[e]) for e in ensemble.earlier)) if ensemble.earlier else features
 
 
 def _beside(features, *columns: np.ndarray):

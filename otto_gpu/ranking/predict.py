@@ -86,13 +86,26 @@ def _score_part(scorer: _Scorer, file: Path) -> None:
         block = candidates.rows(first, last)
         part = slice(candidates.pointer[first], candidates.pointer[last])
         fold = fold_of(block.session, config.folds, config.seed) if split == SPLIT else None
-        found = models.scores(scorer.maker.make(block), fold) if models.ensembles else {}
+        found = score_block(block, lambda: scorer.maker, models, scorer.candidates, names, fold)
         for target in names:
-            if target in found:
-                scores[target][part, :-1] = np.nan_to_num(found[target])
-            scores[target][part, -1] = hand_set_score(block, scorer.candidates.order_of(target))
+            scores[target][part] = found[target]
     for target, path in paths.items():
         _save_scores(path, candidates, scores[target], [*models.groups(target), RECALL])
+
+
+def score_block(
+    block: Candidates, maker: Callable[[], FeatureMaker], models: Models, config: CandidatesConfig, targets, fold=None
+) -> dict[str, np.ndarray]:
+    """{target: float32 [m, groups + 1]}: what every group says of the candidates, the hand-set order last.
+
+    maker: asked for where there are models; fold: as that of Models.scores.
+    """
+    found = models.scores(maker().make(block), fold) if models.ensembles else {}
+    result = {}
+    for target in targets:
+        groups = np.nan_to_num(found[target]) if target in found else np.empty((len(block), 0), np.float32)
+        result[target] = np.column_stack([groups, hand_set_score(block, config.order_of(target))])
+    return result
 
 
 def hand_set_score(candidates: Candidates, source: str) -> np.ndarray:

@@ -38,8 +38,12 @@ def ranked_lists(
     """(sessions int32 [S], lists int32 [S, k] padded with -1): a target's final lists under the blend's weights."""
     sessions, lists = [np.empty(0, np.int32)], [np.empty((0, k), np.int32)]
     for part in score_parts(run_dir, split, target):
-        places = reciprocal_places(part.pointer, part.scores, damping)
-        score = blended(places, [weights.get(g, 0.0) for g in part.groups])
         sessions.append(part.sessions)
-        lists.append(best_lists(part.pointer, part.aid, score, k))
+        lists.append(lists_of(part.pointer, part.aid, part.scores, part.groups, weights, k, damping))
     return np.concatenate(sessions), np.concatenate(lists)
+
+
+def lists_of(pointer, aid, scores, groups, weights: dict[str, float], k: int, damping: float) -> np.ndarray:
+    """int32 [S, k] padded with -1: the k best of every session's candidates. scores: float32 [m, groups]."""
+    places = reciprocal_places(pointer, scores, damping)
+    return best_lists(pointer, aid, blended(places, [weights.get(g, 0.0) for g in groups]), k)

@@ -170,10 +170,7 @@ def predict(model, features, names: tuple[str, ...] | None = None) -> np.ndarray
 
     names: of the columns of features, of which a model may take some only; None: they are the model's own.
     """
-    columns = None
-    if names is not None and len(names) != model.num_features():
-        places = {name: i for i, name in enumerate(names)}
-        columns = [places[name] for name in model.feature_names]
+    columns = None if names is None else _columns(model, names)
     if not on_device(features):
         if model not in _forests:
             _forests[model] = Forest.of(model)
@@ -182,6 +179,25 @@ def predict(model, features, names: tuple[str, ...] | None = None) -> np.ndarray
     features = features if columns is None else features[:, columns]
     margins = model.inplace_predict(features, predict_type="margin", validate_features=False)
     return home(margins).astype(np.float32)
+
+
+def _columns(model, names: tuple[str, ...]) -> list[int] | None:
+    """The places of the model's columns among the names; None: they are these."""
+    if len(names) == model.num_features():
+        return None
+    places = {name: i for i, name in enumerate(names)}
+    return [places[name] for name in model.feature_names]
+
+
+def contributions(model, row: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    """float64 [n + 1]: what each of n columns of one row, float32 [1, n], gives to its margin, and last the bias (Tree SHAP,
+    Lundberg et al. 2018); they add up to the margin."""
+    columns = _columns(model, names)
+    taken = np.arange(len(names)) if columns is None else np.array(columns)
+    data = xgboost.DMatrix(row[:, taken], feature_names=model.feature_names)
+    out = np.zeros(len(names) + 1)
+    out[np.append(taken, len(names))] = model.predict(data, pred_contribs=True)[0]
+    return out
 
 
 def importance(model, names: tuple[str, ...]) -> dict[str, float]:

@@ -35,7 +35,7 @@ def test_learns_what_follows():
     assert figures["auc"] > 0.9
     assert len(figures["loss"]) == 6 and figures["loss"][-1] < figures["loss"][0]
     query = EventLog.from_arrays([0, 0, 0], [4, 5, 6], [0, 1000, 2000], [0, 0, 0], n_sessions=1, n_items=ITEMS + 3)
-    scores = model.sessions(query, np.array([0])) @ model.items().T
+    scores = model.reader().sessions(query, np.array([0])) @ model.items().T
     assert scores[0].argmax() == 7
 
 
@@ -55,7 +55,7 @@ def test_repeats_itself():
     other, _ = train_encoder(log, SMALL, 0.1, 2, CPU, 1)
     sessions = np.arange(20)
     assert np.array_equal(one.items(), two.items())
-    assert np.array_equal(one.sessions(log, sessions), two.sessions(log, sessions))
+    assert np.array_equal(one.reader().sessions(log, sessions), two.reader().sessions(log, sessions))
     assert not np.array_equal(one.items(), other.items())
 
 
@@ -68,9 +68,9 @@ def test_items_of_no_session_have_no_vector():
 def test_a_session_vector_depends_on_its_own_history_alone():
     log = chains()
     model, _ = train_encoder(log, SMALL, 0.1, 1, CPU, 1)
-    together = model.sessions(log, np.arange(40))
+    together = model.reader().sessions(log, np.arange(40))
     for s in (0, 7, 39):
-        np.testing.assert_allclose(model.sessions(log, np.array([s]))[0], together[s], atol=1e-5)
+        np.testing.assert_allclose(model.reader().sessions(log, np.array([s]))[0], together[s], atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_sessions_without_events_have_no_vector():
     log = chains()
     model, _ = train_encoder(log, SMALL, 0.1, 1, CPU, 1)
     empty = log.where(log.session != 5)
-    vectors = model.sessions(empty, np.array([4, 5]))
+    vectors = model.reader().sessions(empty, np.array([4, 5]))
     assert vectors[0].any() and not vectors[1].any()
 
 
@@ -107,4 +107,4 @@ def test_a_log_without_sequences():
     log = EventLog.from_arrays([0, 1], [0, 1], [5, 6], [0, 0], n_sessions=2, n_items=2)
     model, figures = train_encoder(log, SMALL, 0.1, 1, CPU, 1)
     assert figures["auc"] is None and not model.items().any()
-    assert np.isfinite(model.sessions(log, np.array([0, 1]))).all()
+    assert np.isfinite(model.reader().sessions(log, np.array([0, 1]))).all()

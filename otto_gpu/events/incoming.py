@@ -1,0 +1,161 @@
+"""Events of new sessions, in the user's own ids, as a log in the ids of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
+from otto_gpu.errors import UserError
+from otto_gpu.events.checks import Checker, Piece
+from otto_gpu.events.ids import dense_ids
+from otto_gpu.events.log import EventLog
+from otto_gpu.events.settings import EventsConfig, TargetsConfig
+
+HERE = Path("events")  # what stands for the file's name where there is none
+HOUR_MS, WEEK_MS = 3_600_000, 7 * 24 * 3_600_000
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """log: the events whose items are known, sessions numbered in the order of `sessions`, of which some may have none left;
+    sessions: the user's own ids, ascending; first_seen: int64 [S], the sessions in the order in which they came; unknown:
+    int64 [S], events whose items the run does not know."""
+
+    log: EventLog
+    sessions: pa.Array
+    first_seen: np.ndarray
+    unknown: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+
+class Reader:
+    """Turns what users hand over into Incoming. items: the run's dictionary, sorted; events, targets: as the run was made.
+
+    Columns are called as in the run's log, or session, aid, ts and type; times have the log's unit, types its values or the
+    names of the types. Without a column of sessions, all events are one session, called 0; so are none at all.
+    """
+
+    def __init__(self, items: pa.Array, events: EventsConfig, targets: TargetsConfig):
+        known = events.type_names(targets.types)
+        names = {name: name for name in targets.types if name not in known}
+        changes = {"types": known | names, "before": None, "sample_sessions": 1.0, "extra": []}
+        self._items, self._events, self._targets = items, events.model_copy(update=changes), targets
+
+    def read(self, events, sessions=None) -> Incoming:
+        """events: a pandas, polars or cuDF frame, an Arrow table or a list of dicts; sessions: own ids of further sessions,
+        which may have no events. UserError for what is no event."""
+        columns = self._columns(self._table(events))
+        if not columns:
+            session = pa.array([0] if sessions is None else sessions)
+            return self.of(session, pa.array([], pa.int64()), np.empty(0, np.int64), np.empty(0, np.int8))
+        check = Checker(self._events, self._targets)
+        found = check(HERE, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64)), text_ids=False)
+        if check.rejections.count:
+            _, row, reason, text = check.rejections.kept[0]
+            more = f" (and {check.rejections.count - 1} more)" if check.rejections.count > 1 else ""
+            raise UserError(f"events: row {row}: {reason}, in {text}{more}")
+        session = found.session
+        if sessions is not None:
+            session = session.dictionary_decode() if pa.types.is_dictionary(session.type) else session
+            try:
+                session = pa.concat_arrays([session, pa.array(sessions, session.type)])
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise UserError(f"sessions: ids are not like those of the events: {str(error).splitlines()[0]}") from None
+        return self.of(session, found.aid, found.ts, found.type)
+
+    def of_log(self, log: EventLog) -> Incoming:
+        """Of a log with ids of its own."""
+        session, aid = (ids.take(pa.array(codes)) for ids, codes in ((log.sessions, log.session), (log.items, log.aid)))
+        return self.of(session, aid, log.ts, log.type)
+
+    def of(self, session: pa.Array, aid: pa.Array, ts: np.ndarray, kind: np.ndarray) -> Incoming:
+        """Of columns: own ids, ms, codes of the types. A session may come without any event: `session` may be longer."""
+        code, sessions = dense_ids(session, SESSION)
+        _, first_seen = np.unique(code, return_index=True)
+        code = code[: len(aid)]
+        place = self.places(aid)
+        there = place >= 0
+        log = EventLog.from_arrays(
+            code[there], place[there], ts[there], kind[there],
+            n_sessions=len(sessions), n_items=len(self._items), types=tuple(self._targets.types),
+        )  # fmt: skip
+        unknown = np.bincount(code[~there], minlength=len(sessions))
+        return Incoming(log, sessions, np.argsort(first_seen, kind="stable"), unknown)
+
+    def _table(self, events) -> pa.Table:
+        if hasattr(events, "to_arrow"):  # polars and cuDF
+            events = events.to_arrow()
+        if isinstance(events, pa.Table):
+            return events.combine_chunks()
+        try:
+            if isinstance(events, pd.DataFrame):
+                return pa.Table.from_pandas(events, preserve_index=False).combine_chunks()
+            if isinstance(events, (list, tuple)) and all(isinstance(e, dict) for e in events):
+                names = dict.fromkeys(name for event in events for name in event)
+                return pa.table({name: [event.get(name) for event in events] for name in names})
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise UserError(f"events: a column holds values of more than one kind: {str(error).splitlines()[0]}") from None
+        raise UserError(f"events must be a data frame, an Arrow table or a list of dicts, got {type(events).__name__}")
+
+    def _columns(self, table: pa.Table) -> dict[str, pa.Array]:
+        """{session, aid, ts, type: array}; nothing for no events at all."""
+        own, names, found = self._events.columns, table.column_names, {}
+        for name in EVENT_COLUMNS:
+            called = next((n for n in (getattr(own, name), name) if n in names), None)
+            if called is not None:
+                found[name] = table[called].combine_chunks()
+        if not table.num_rows:
+            return {}
+        if SESSION not in found:
+            found[SESSION] = pa.array(np.zeros(table.num_rows, np.int64))
+        for name in (AID, TS, *([] if self._events.default_type is not None else [TYPE])):
+            if name not in found:
+                called = getattr(own, name) or name
+                raise UserError(f"events: missing column {called!r}; there are: {', '.join(names) or 'none'}")
+        for name in (SESSION, AID):
+            kind = found[name].type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+                raise UserError(f"events: column {name!r} holds {kind}; ids must be integers or strings")
+        return {name: array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array for name, array in found.items()}
+
+    def places(self, aid: pa.Array) -> np.ndarray:
+        """int64 [n]: the run's ids of own ids, -1 where there is none. 7 and '7' are one item."""
+        if pa.types.is_dictionary(aid.type):
+            words = self.places(aid.dictionary)
+            return words[aid.indices.to_numpy(zero_copy_only=False)] if len(words) else np.full(len(aid), -1)
+        integers = pa.types.is_integer(self._items.type)
+        if integers and not pa.types.is_integer(aid.type):
+            return self._as_text.get_indexer(aid.to_numpy(zero_copy_only=False))
+        if integers:
+            given, known = aid.to_numpy(zero_copy_only=False), self._items.to_numpy(zero_copy_only=False)
+            place = np.minimum(np.searchsorted(known, given), len(known) - 1)
+            return np.where(known[place] == given, place, -1)
+        given = aid.cast(pa.string()) if pa.types.is_integer(aid.type) else aid
+        return self._as_text.get_indexer(given.to_numpy(zero_copy_only=False))
+
+    @cached_property
+    def _as_text(self) -> pd.Index:
+        """The items as text, with a table to find them by; made when first needed."""
+        return pd.Index(self._items.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
+
+
+def within(log: EventLog, first_ts: int, last_ts: int) -> EventLog:
+    """The log with every session that ends outside first_ts..last_ts (ms) moved by whole weeks into that time's last week
+    (by whole hours, where it is shorter than two weeks): hour and weekday stay, and what is popular is what was so then."""
+    lengths = np.diff(log.starts)
+    held = np.flatnonzero(lengths)
+    if not len(held):
+        return log
+    step = WEEK_MS if last_ts - first_ts >= 2 * WEEK_MS else HOUR_MS
+    end = log.ts[log.starts[held + 1] - 1]
+    shift = np.where((end > last_ts) | (end < first_ts), -(-(end - last_ts) // step) * step, 0)
+    return replace(log, ts=log.ts - np.repeat(shift, lengths[held])) if shift.any() else log

@@ -1,0 +1,158 @@
+"""Why a list holds an item: which sources named it, which items of the history brought it, which features moved its score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from otto_gpu.arrays import home
+from otto_gpu.candidates.lookup import Histories
+from otto_gpu.candidates.trace import trace
+from otto_gpu.errors import UserError
+from otto_gpu.events.incoming import Incoming
+from otto_gpu.ranking.blend import blended, reciprocal_places
+from otto_gpu.recommend import Recommender, Scored
+
+REASONS = 5  # keys that are named per source
+
+
+@dataclass(frozen=True)
+class Session:
+    """One session, with all that is known of its candidates. parts: {recipe: {item: what was added up}}."""
+
+    scored: Scored
+    history: Histories
+    parts: dict
+    row: dict[int, int]  # candidate -> row
+
+
+def explain(recommender: Recommender, events, aid, target: str | None = None, top: int = 10) -> dict:
+    """Why an item stands where it stands in the lists of one session. events: as recommend takes them, of one session; aid: the
+    user's own id; target: None for all.
+
+    {"aid", "candidate": whether any source named it, "in_history": events of it,
+     "sources": [{"source", "rank" from 1, "score", "because": [{"aid": the key item, "in_history", "matrix", "place" from 1,
+     "gain": what it adds to the source's score}], most first, at most REASONS of them}], best rank first,
+     "targets": {target: {"place" from 1 among the candidates, "blend": [{"group", "weight", "place"}],
+     "bias", "features": [{"feature", "meaning", "value", "contribution"}], the `top` that moved the score most}}}
+
+    Contributions are XGBoost's (Tree SHAP, Lundberg et al. 2018): log-odds or margins, the mean over folds and, by their
+    weights, groups; with the bias and the features not shown they add up to the score. They explain the models' score; the
+    blend ranks by the places that come of it.
+    """
+    with recommender.at_work():
+        incoming = recommender.reader.read(events)
+        if len(incoming) != 1:
+            raise UserError(f"explain: expected the events of one session, got {len(incoming)} sessions")
+        targets = recommender.targets if target is None else [target]
+        if target is not None and target not in recommender.targets:
+            raise UserError(f"explain: {target!r} is no target; known: {', '.join(recommender.targets)}")
+        item = int(recommender.reader.places(pa.array([aid]))[0])
+        if item < 0:
+            raise UserError(f"explain: the run does not know the item {aid!r}")
+        session = session_of(recommender, incoming)
+        answer = {
+            "aid": aid,
+            "candidate": session is not None and item in session.row,
+            "in_history": int((incoming.log.aid == item).sum()),
+            "sources": [] if session is None else sources(recommender, session, item),
+            "targets": {},
+        }
+        if answer["candidate"]:
+            answer["targets"] = {t: _of_target(recommender, session, item, t, top) for t in targets}
+        return answer
+
+
+def reasons(recommender: Recommender, events, k: int | None = None) -> dict:
+    """The lists of one session, each item with why: {target: [{"aid", "rank" from 1, "sources": as explain's, the best two with
+    the key item that gave most}]}; without a source, a popular item."""
+    with recommender.at_work():
+        incoming = recommender.reader.read(events)
+        if len(incoming) != 1:
+            raise UserError(f"expected the events of one session, got {len(incoming)} sessions")
+        made, session = recommender.lists(incoming, k), session_of(recommender, incoming)
+        found: dict[int, list] = {}
+        for array in made.lists.values():
+            for item in array[0][array[0] >= 0].tolist():
+                if item not in found:
+                    found[item] = [] if session is None else sources(recommender, session, item, most=2, keys=1)
+        own = dict(zip(found, recommender.own(list(found)), strict=True))
+        return {
+            target: [
+                {"aid": own[item], "rank": i + 1, "sources": found[item]}
+                for i, item in enumerate(array[0][array[0] >= 0].tolist())
+            ]
+            for target, array in made.lists.items()
+        }
+
+
+def session_of(recommender: Recommender, incoming: Incoming) -> Session | None:
+    """The first session with all that there is to say; None where it has no event of a known item."""
+    scored = next(recommender.scored(incoming), None)
+    if scored is None:
+        return None
+    config = recommender.config.candidates
+    history = Histories.of(recommender.in_time(incoming.log), config, recommender.device)
+    parts = trace(history, home(recommender.sources.stack), config, recommender.config.targets.types)
+    return Session(scored, history, parts, {aid: row for row, aid in enumerate(scored.candidates.aid.tolist())})
+
+
+def sources(recommender: Recommender, session: Session, item: int, most: int | None = None, keys: int = REASONS) -> list[dict]:
+    """Who named the item, best rank first."""
+    candidates, row = session.scored.candidates, session.row.get(item)
+    if row is None:
+        return []
+    named = [i for i, rank in enumerate(candidates.ranks[row].tolist()) if rank >= 0]
+    named.sort(key=lambda i: candidates.ranks[row, i])
+    seen = set(session.history.aid.tolist())
+    answer = []
+    for i in named[:most]:
+        source = candidates.sources[i]
+        parts = sorted(session.parts.get(source, {}).get(item, ()), key=lambda part: -part.gain)[:keys]
+        own = recommender.own([part.key for part in parts])
+        because = [
+            {"aid": key, "in_history": p.key in seen, "matrix": p.matrix, "place": p.place + 1, "gain": round(p.gain, 4)}
+            for p, key in zip(parts, own, strict=True)
+        ]
+        rank, score = int(candidates.ranks[row, i]), float(candidates.scores[row, i])
+        answer.append({"source": source, "rank": rank + 1, "score": round(score, 4), "because": because})
+    return answer
+
+
+def _of_target(recommender: Recommender, session: Session, item: int, target: str, top: int) -> dict:
+    scored, row = session.scored, session.row[item]
+    groups, scores = recommender.groups(target), scored.scores[target]
+    weights = [recommender.weights[target].get(g, 0.0) for g in groups]
+    places = reciprocal_places(scored.candidates.pointer, scores, recommender.config.blend.damping)
+    final = blended(places, weights)
+    blend = [
+        {"group": g, "weight": w, "place": int((places[:, i] > places[row, i]).sum()) + 1}
+        for i, (g, w) in enumerate(zip(groups, weights, strict=True))
+    ]
+    place = int((final > final[row]).sum() + (final[:row] == final[row]).sum()) + 1
+    weights = dict(zip(groups, weights, strict=True))
+    return {"place": place, "blend": blend} | _features(recommender, session, target, row, weights, top)
+
+
+def _features(recommender: Recommender, session: Session, target: str, row: int, weights: dict[str, float], top: int) -> dict:
+    """{"bias", "features"} of the models' scores; nothing where the target has no models."""
+    maker = recommender.maker.about(session.history, recommender.queries(session.history))
+    features = home(maker.make(session.scored.candidates))  # of all candidates: some features compare them
+    found = recommender.models.contributions(target, features[row : row + 1], weights)
+    if found is None:
+        return {"bias": None, "features": []}
+    names, values, contributions, bias = found
+    meaning = {c.name: c.meaning for c in maker.catalogue.columns}
+    order = np.argsort(-np.abs(contributions), kind="stable")[:top]
+    return {
+        "bias": round(float(bias), 5),
+        "features": [
+            {
+                "feature": names[i], "meaning": meaning.get(names[i], "the score for another target"),
+                "value": float(values[i]), "contribution": round(float(contributions[i]), 5),
+            }
+            for i in order if contributions[i]
+        ],
+    }  # fmt: skip

@@ -1,0 +1,316 @@
+"""A finished run answers for new sessions: the lists that the pipeline would give them, from Python and as a command.
+
+python -m otto_gpu.recommend RUN --sessions FILE --out FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numba
+import numpy as np
+import pyarrow as pa
+
+from otto_gpu.arrays import ranges
+from otto_gpu.candidates.fuse import Candidates, popular_items
+from otto_gpu.candidates.fusion import FUSION, Inputs, choose, kept, load_models, reciprocal_ranks
+from otto_gpu.candidates.lookup import Histories
+from otto_gpu.candidates.sources import Sources
+from otto_gpu.config import Config, load_config
+from otto_gpu.device import Device, choose_device
+from otto_gpu.embeddings.settings import ENCODER
+from otto_gpu.embeddings.vectors import load_vectors, load_weights
+from otto_gpu.errors import UserError
+from otto_gpu.events.incoming import Incoming, Reader, within
+from otto_gpu.events.log import EventLog
+from otto_gpu.events.official import write_submission
+from otto_gpu.events.read import read_log
+from otto_gpu.events.stage import load_ids, load_period
+from otto_gpu.features.stage import feature_maker
+from otto_gpu.progress import Reporter
+from otto_gpu.ranking.models import Models
+from otto_gpu.ranking.predict import score_block
+from otto_gpu.ranking.scores import lists_of
+from otto_gpu.ranking.settings import RECALL
+from otto_gpu.run import Run
+
+SPLIT = "test"  # the period that knows the whole log
+MOST = 1000  # items of a list
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """sessions: the user's own ids, in the order in which they came; lists: {target: int32 [S, k], best first, padded with -1,
+    places in `items`}; items: the user's own ids; cold: bool [S], sessions without any item that the run knows; unknown:
+    int64 [S], events whose items it does not know, which were left out."""
+
+    sessions: pa.Array
+    lists: dict[str, np.ndarray]
+    items: pa.Array
+    cold: np.ndarray
+    unknown: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def to_dicts(self) -> list[dict]:
+        """[{"session": own id, target: [own ids], ...}] in the order of the sessions."""
+        own = {target: self._own(array) for target, array in self.lists.items()}
+        sessions = self.sessions.to_pylist()
+        return [{"session": s, **{t: rows[i] for t, rows in own.items()}} for i, s in enumerate(sessions)]
+
+    def to_frame(self):
+        """A pandas frame: session, type, rank (from 1), aid; own ids."""
+        import pandas as pd
+
+        parts = []
+        for target, array in self.lists.items():
+            session, place = np.nonzero(array >= 0)
+            frame = pd.DataFrame({"session": self.sessions.take(pa.array(session)).to_pandas(), "type": target})
+            frame["rank"] = place + 1
+            frame["aid"] = self.items.take(pa.array(array[session, place])).to_pandas()
+            parts.append(frame.assign(_row=session))
+        joined = pd.concat(parts, ignore_index=True).sort_values("_row", kind="stable")
+        return joined.drop(columns="_row").reset_index(drop=True)
+
+    def write(self, path: Path) -> None:
+        """A CSV in the official format: session_type,labels; whole or not at all."""
+        write_submission(path, self.sessions, list(self.lists), self.lists, self.items)
+
+    def _own(self, array: np.ndarray) -> list[list]:
+        words = self.items.take(pa.array(np.maximum(array, 0).ravel())).to_pylist() if array.size else []
+        counts, k = (array >= 0).sum(axis=1), array.shape[1]
+        return [words[i * k : i * k + n] for i, n in enumerate(counts.tolist())]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Candidates of some sessions, and what each group says of them: {target: float32 [m, groups]}."""
+
+    candidates: Candidates
+    scores: dict[str, np.ndarray]
+
+
+class Recommender:
+    """recommend(events) for new sessions. Several threads may share one: it does one call after the other.
+
+    What a list is made of is what the run knew of its test period: matrices, popularity, models. Items that it does not know
+    are left out and counted; a session without any other gets the items with most events of the target's type in the last
+    days of the log (candidates.popular_days), the same for all. Sessions after the end of the log are read as if they ended in
+    its last week, at the same hour and weekday (events.incoming.within); so are those from before it.
+    """
+
+    def __init__(self, run_dir: Path, config: Config, device: Device, threads: int | None = None):
+        """As load does, whose checks come first."""
+        self.run_dir, self.config, self.device = run_dir, config, device
+        self._lock, self._threads = Lock(), threads
+        c, period = config, load_period(run_dir, SPLIT)
+        self.items = load_ids(run_dir, "items")
+        self.reader = Reader(self.items, c.events, c.targets)
+        known = period.known
+        self._span = int(known.ts.min()), int(known.ts.max())
+        self.popular = {t: _popular_of_type(known, c.targets.code(t), c.candidates.popular_days) for t in c.targets.names}
+        with self._on_threads() as n:
+            self.models = Models.load(run_dir, c.ranking, c.targets, device, n)
+            self._inputs = self._fusion = None
+            if c.candidates.fusion:
+                self._inputs = Inputs(known, period.history, device)
+                place = run_dir / "candidates" / FUSION
+                self._fusion = load_models(place, c.candidates.fusion, device) if place.is_dir() else None
+            self.maker = feature_maker(
+                run_dir, SPLIT, c.features, c.candidates, c.targets, tuple(c.matrices.rules), c.embeddings.names, period,
+                c.candidates.matrices,
+            ).on(device)  # fmt: skip
+        self.sources = Sources.of(run_dir, SPLIT, known, c.candidates, device, self.maker.knowledge.stack)
+        self._encoder = self._load_encoder()
+        blend = json.loads((run_dir / "blend.json").read_text())
+        self.weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
+
+    @classmethod
+    def load(cls, run_dir: str | Path, device: str = "auto", threads: int | None = None) -> Recommender:
+        """Of a finished run. threads: of its kernels, None: all cores. UserError where the run is not whole."""
+        run_dir = Path(run_dir)
+        Run(run_dir, Reporter(quiet=True)).finished("submission")
+        return cls(run_dir, load_config(run_dir / "config.yaml"), choose_device(device), threads)
+
+    @property
+    def targets(self) -> list[str]:
+        return self.config.targets.names
+
+    def recommend(self, events, k: int | None = None, sessions=None) -> Recommendations:
+        """The k items (default: targets.k) of every target for each session.
+
+        events: a data frame (pandas, polars, cuDF), an Arrow table or a list of dicts with the columns of the run's log (or
+        session, aid, ts, type), in any order; without a column of sessions they are one. sessions: own ids of further
+        sessions, of which there may be no events. A list is shorter than k where there are fewer candidates. UserError for what
+        is no event.
+        """
+        with self.at_work():
+            return self.lists(self.reader.read(events, sessions), k)
+
+    def recommend_log(self, log: EventLog, k: int | None = None) -> Recommendations:
+        """As recommend, for a log that is read already, with its own ids."""
+        with self.at_work():
+            return self.lists(self.reader.of_log(log), k)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """One call at a time, on its threads; around what follows."""
+        with self._lock, self._on_threads():
+            yield
+
+    def lists(self, incoming: Incoming, k: int | None = None) -> Recommendations:
+        k = self._length(k)
+        lists = {t: np.full((len(incoming), k), -1, np.int32) for t in self.targets}
+        for scored in self.scored(incoming):
+            for target, scores in scored.scores.items():
+                lists[target][scored.candidates.sessions] = self._lists(target, scored.candidates, scores, k)
+        cold = np.diff(incoming.log.starts) == 0
+        for target, array in lists.items():
+            popular = self.popular[target][:k]
+            array[cold, : len(popular)] = popular
+        order = incoming.first_seen
+        own = incoming.sessions.take(pa.array(order))
+        return Recommendations(
+            own, {t: array[order] for t, array in lists.items()}, self.items, cold[order], incoming.unknown[order]
+        )
+
+    def scored(self, incoming: Incoming) -> Iterator[Scored]:
+        """The candidates of all sessions that have events, some sessions at a time."""
+        c = self.config
+        log = self.in_time(incoming.log)
+        histories = Histories.of(log, c.candidates, self.device)
+        queries = self.queries(histories)
+        maker = self.maker.about(histories, queries)
+        sessions = np.flatnonzero(np.diff(log.starts)).astype(np.int32)
+        for first in range(0, len(sessions), c.candidates.chunk_sessions):
+            chunk = sessions[first : first + c.candidates.chunk_sessions]
+            mine = {n: queries[chunk] for n, s in c.candidates.nearest.items() if s.vectors == ENCODER}
+            candidates = self.sources.name(chunk, histories.chunk(chunk), mine)
+            if c.candidates.fusion:
+                candidates = self._chosen(candidates, log)
+            for a, b in ranges(candidates.pointer, maker.at_once(c.features.chunk_rows)):
+                block = candidates.rows(a, b)
+                yield Scored(block, score_block(block, lambda: maker, self.models, c.candidates, self.targets))
+
+    def groups(self, target: str) -> list[str]:
+        """Whose scores there are of a target, in the order of the columns."""
+        return [*self.models.groups(target), RECALL]
+
+    def in_time(self, log: EventLog) -> EventLog:
+        """The log with its sessions in the time that the run knows."""
+        return within(log, *self._span)
+
+    def queries(self, histories: Histories) -> np.ndarray | None:
+        """float32 [S, dim]: where the sessions go by the encoder; None where the run has none."""
+        return None if self._encoder is None else self._encoder.sessions(histories, np.arange(len(histories)))
+
+    def own(self, aids) -> list:
+        """The user's own ids."""
+        return self.items.take(pa.array(aids, pa.int32())).to_pylist()
+
+    def _lists(self, target: str, candidates: Candidates, scores: np.ndarray, k: int) -> np.ndarray:
+        damping, weights = self.config.blend.damping, self.weights[target]
+        return lists_of(candidates.pointer, candidates.aid, scores, self.groups(target), weights, k, damping)
+
+    def _chosen(self, candidates: Candidates, log: EventLog) -> Candidates:
+        if self._fusion is None:
+            score = reciprocal_ranks(candidates)
+        else:
+            score = self._fusion.score(self._inputs.for_sessions(log).of(candidates), None)
+        ranked = choose(candidates, score, self.config.candidates.fusion.keep)
+        return ranked.where(kept(ranked))
+
+    def _load_encoder(self):
+        c = self.config
+        if ENCODER not in c.vectors:
+            return None
+        from otto_gpu.embeddings.encoder import Reader as Encoder
+
+        items, weights = load_vectors(self.run_dir, SPLIT, ENCODER), load_weights(self.run_dir, SPLIT, ENCODER)
+        return Encoder.of(items, weights, c.embeddings.encoder, len(c.targets.types), self.device)
+
+    def _length(self, k: int | None) -> int:
+        k = self.config.targets.k if k is None else k
+        if not 1 <= k <= MOST:
+            raise UserError(f"k must be between 1 and {MOST}, got {k}")
+        return k
+
+    @contextmanager
+    def _on_threads(self) -> Iterator[int]:
+        before = numba.get_num_threads()
+        numba.set_num_threads(min(self._threads or before, numba.config.NUMBA_NUM_THREADS))
+        try:
+            yield numba.get_num_threads()
+        finally:
+            numba.set_num_threads(before)
+
+
+def _popular_of_type(known: EventLog, code: int, days: float) -> np.ndarray:
+    """int32: the items by events of a type in the log's last days; those without any behind, by events of all types."""
+    recent = (known.ts >= known.ts.max() - days * 86_400_000) & (known.type == code)
+    counts, overall = np.bincount(known.aid[recent], minlength=known.n_items), popular_items(known, days)
+    return overall[np.argsort(-counts[overall], kind="stable")][:MOST]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    try:
+        return _run(given)
+    except UserError as error:
+        if given.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.out.is_dir() or not given.out.absolute().parent.is_dir():
+        raise UserError(f"--out {given.out}: must be a file in a folder that is there")
+    reporter = Reporter()
+    recommender = Recommender.load(given.run, given.device, given.threads)
+    config = recommender.config
+    form = "auto" if config.events.format == "synthetic" else config.events.format
+    events = config.events.model_copy(update={"format": form, "before": None, "sample_sessions": 1.0, "extra": []})
+    read = read_log(given.sessions, events, config.targets)
+    made = recommender.recommend_log(read.log, given.k)
+    made.write(given.out)
+    if read.counts["rejected"]:
+        reporter.say(f"{read.counts['rejected']:,} bad rows left out")
+    if made.unknown.any():
+        reporter.say(f"{int(made.unknown.sum()):,} events of items that the run does not know left out")
+    if made.cold.any():
+        reporter.say(f"{int(made.cold.sum()):,} sessions without any known item: popular items")
+    reporter.say(f"{given.out}: {len(made):,} sessions")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m otto_gpu.recommend",
+        description="The lists of a finished run for new sessions, as a CSV in the official format.",
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory, such as runs/demo")
+    parser.add_argument(
+        "--sessions", type=Path, required=True, metavar="FILE",
+        help="their events, written as the run's log was: JSONL, CSV or Parquet; a file, a folder or a glob",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the CSV: session_type,labels")
+    parser.add_argument("--k", type=int, help="items of a list (default: the run's)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: all cores")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
