@@ -34,6 +34,11 @@ def changed(packaged: dict[str, Section], given):
     return made
 
 
+def with_left_out(packaged: dict[str, Section], dumped: dict) -> dict:
+    """A dumped mapping with null for what is packaged and left out: read again by `changed`, it is the same."""
+    return {**dumped, **{name: None for name in packaged if name not in dumped}}
+
+
 def nearest(name: str, known) -> str:
     """`; did you mean 'x'?` where a known name is close, else the list of what is known."""
     known = sorted(str(k) for k in known)

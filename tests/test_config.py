@@ -49,6 +49,19 @@ def test_a_config_survives_being_written_and_read(tmp_path):
         assert load_config(path) == config
 
 
+def test_what_is_left_out_stays_out_when_a_config_is_written_and_read(tmp_path):
+    given = {
+        "matrices": {"rules": {"count": None}},
+        "embeddings": {"factorization": {"factorization_1_5": None}},
+        "candidates": {"recipes": {"clicks": {"size": 7}}},
+    }
+    config = load_config(given)
+    path = tmp_path / "again.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    assert load_config(path) == config
+    assert "count" not in config.matrices.rules and "factorization_1_5" not in config.embeddings.factorization
+
+
 def test_an_empty_file_is_all_defaults(written):
     assert load_config(written("")) == Config()
 

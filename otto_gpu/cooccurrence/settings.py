@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
-from otto_gpu.schema import Section, changed
+from otto_gpu.schema import Section, changed, with_left_out
 
 
 class MatricesConfig(Section):
@@ -27,6 +27,10 @@ class MatricesConfig(Section):
     @classmethod
     def _merge(cls, given):
         return changed(RULES, given)
+
+    @field_serializer("rules", mode="wrap")
+    def _dump(self, rules, dump):
+        return with_left_out(RULES, dump(rules))
 
     @field_validator("rules")
     @classmethod

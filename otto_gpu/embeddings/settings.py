@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from otto_gpu.events.settings import SPLITS
-from otto_gpu.schema import Section, changed
+from otto_gpu.schema import Section, changed, with_left_out
 
 ENCODER = "encoder"  # the name of its vectors, and of the family of features that they make
 
@@ -109,6 +109,10 @@ class EmbeddingsConfig(Section):
     @classmethod
     def _merge(cls, given):
         return {} if given is None else changed(FACTORIZATIONS, given)
+
+    @field_serializer("factorization", mode="wrap")
+    def _dump(self, factorization, dump):
+        return with_left_out(FACTORIZATIONS, dump(factorization))
 
     @model_validator(mode="after")
     def _names(self):
