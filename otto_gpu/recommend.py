@@ -43,6 +43,7 @@ from otto_gpu.run import Run
 
 SPLIT = "test"  # the period that knows the whole log
 MOST = 1000  # items of a list
+FEW = 8  # sessions; fewer are done on one thread: several would wait for each other, above all on a busy machine
 
 
 @dataclass(frozen=True)
@@ -169,9 +170,10 @@ class Recommender:
     def lists(self, incoming: Incoming, k: int | None = None) -> Recommendations:
         k = self._length(k)
         lists = {t: np.full((len(incoming), k), -1, np.int32) for t in self.targets}
-        for scored in self.scored(incoming):
-            for target, scores in scored.scores.items():
-                lists[target][scored.candidates.sessions] = self._lists(target, scored.candidates, scores, k)
+        with self._on_threads(1 if len(incoming) < FEW else None):
+            for scored in self.scored(incoming):
+                for target, scores in scored.scores.items():
+                    lists[target][scored.candidates.sessions] = self._lists(target, scored.candidates, scores, k)
         cold = np.diff(incoming.log.starts) == 0
         for target, array in lists.items():
             popular = self.popular[target][:k]
@@ -244,9 +246,10 @@ class Recommender:
         return k
 
     @contextmanager
-    def _on_threads(self) -> Iterator[int]:
+    def _on_threads(self, threads: int | None = None) -> Iterator[int]:
+        """So many, None: the recommender's own; the caller's number comes back afterwards."""
         before = numba.get_num_threads()
-        numba.set_num_threads(min(self._threads or before, numba.config.NUMBA_NUM_THREADS))
+        numba.set_num_threads(min(threads or self._threads or before, numba.config.NUMBA_NUM_THREADS))
         try:
             yield numba.get_num_threads()
         finally:
