@@ -1,7 +1,8 @@
 """What does a GPU bring, stage by stage, and does it name the same items? `python -m benchmarks.gpu` (or benchmarks/on_gpu.sh)
 
 On the GPU and on the CPU of the same machine the pipeline works through generated logs: a process per device, the smallest log
-first, on which kernels are compiled. `python -m otto_gpu.device` comes before that, the tests marked `gpu` after it. Every step
+first, on which kernels are compiled. `python -m otto_gpu.device` comes before that; after it both engines of matrices for a GPU
+side by side, with the CPU's, and the tests marked `gpu`. Every step
 has a limit; one that fails does not stop the others, and the exit code is 1. `--device cpu` compares the CPU with itself: a dry
 run.
 """
@@ -26,9 +27,10 @@ from otto_gpu.progress import Reporter
 
 ROOT = Path(__file__).resolve().parents[1]
 SESSIONS = (20_000, 298_000)  # the demo, and 5M events
+EVENTS_PER_SESSION = 16.8  # of the generated logs
 LARGE = 50_000  # sessions from which on there are fewer and smaller rankers: the minutes are for what comes before them
 FEWER = ("ranking.folds=2", "ranking.groups.binary.rounds=100")
-LIMITS = {"device": 30, "gpu": 150, "cpu": 170, "tests": 120}  # seconds, together less than eight minutes
+LIMITS = {"device": 20, "gpu": 150, "cpu": 160, "engines": 40, "tests": 100}  # seconds, together less than eight minutes
 TAIL = 4000  # characters of a step's output that are kept
 RESULTS = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")
 
@@ -98,9 +100,21 @@ def steps(args: argparse.Namespace, work: Path) -> dict[str, tuple[list[str], fl
     python = sys.executable
     marked = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.py") if _marked(p))
     sizes = [f"--sessions={','.join(map(str, args.sessions))}", *(f"--set={change}" for change in args.set)]
+    args.out.mkdir(parents=True, exist_ok=True)
     commands = {
         "device": [python, "-m", "otto_gpu.device"],
         "tests": [python, "-m", "pytest", "-m", "gpu", "-rs", *marked],
+        "engines": [
+            python,
+            "-m",
+            "benchmarks.matrices",
+            f"--events={max(args.sessions) * EVENTS_PER_SESSION}",
+            "--no-memory",
+            "--repeats=2",
+            "--engines=pairs,selfmerge,rowwise",
+            f"--device={args.device}",
+            f"--out={args.out / 'gpu-engines.json'}",
+        ],
         "gpu": [python, "-m", "benchmarks.gpu", f"--device={args.device}", f"--work={work / 'gpu'}", "--only-run", *sizes],
         "cpu": [python, "-m", "benchmarks.gpu", "--device=cpu", f"--work={work / 'cpu'}", "--only-run", *sizes],
     }

@@ -49,3 +49,15 @@ def test_nearest_vectors():
     products = np.take_along_axis(queries @ vectors.T, rows, axis=1)
     np.testing.assert_allclose(scores, products, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(scores, -np.sort(-(queries @ vectors.T), axis=1)[:, :25], rtol=1e-4, atol=1e-5)
+
+
+def test_recommendations_are_the_same(tmp_path):
+    from otto_gpu.events.stage import load_period
+    from otto_gpu.recommend import Recommender
+
+    a_gpu()
+    run_dir = run_pipeline(load_config(None, ["events.synthetic_sessions=3000"]), run_dir=tmp_path, device="cpu").run_dir
+    events = load_period(run_dir, "test").history.to_frame()  # ids of a generated log are its dense ones
+    ours, theirs = (Recommender.load(run_dir, device=device).recommend(events) for device in ("cuda", "cpu"))
+    same = [np.mean(ours.lists[target] == theirs.lists[target]) for target in theirs.lists]
+    assert min(same) >= 0.99
