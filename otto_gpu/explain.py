@@ -1,10 +1,17 @@
-"""Why a list holds an item: which sources named it, which items of the history brought it, which features moved its score."""
+"""Why a list holds an item: which sources named it, which items of the history brought it, which features moved its score.
+
+python -m otto_gpu.explain RUN --sessions FILE --aid AID
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from otto_gpu.arrays import home
@@ -12,8 +19,10 @@ from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.trace import trace
 from otto_gpu.errors import UserError
 from otto_gpu.events.incoming import Incoming
+from otto_gpu.events.log import EventLog
 from otto_gpu.ranking.blend import blended, reciprocal_places
-from otto_gpu.recommend import Recommender, Scored
+from otto_gpu.recommend import Recommender, Scored, read_sessions
+from otto_gpu.schema import nearest
 
 REASONS = 5  # keys that are named per source
 
@@ -43,26 +52,35 @@ def explain(recommender: Recommender, events, aid, target: str | None = None, to
     blend ranks by the places that come of it.
     """
     with recommender.at_work():
-        incoming = recommender.reader.read(events)
-        if len(incoming) != 1:
-            raise UserError(f"explain: expected the events of one session, got {len(incoming)} sessions")
-        targets = recommender.targets if target is None else [target]
-        if target is not None and target not in recommender.targets:
-            raise UserError(f"explain: {target!r} is no target; known: {', '.join(recommender.targets)}")
-        item = int(recommender.reader.places(pa.array([aid]))[0])
-        if item < 0:
-            raise UserError(f"explain: the run does not know the item {aid!r}")
-        session = session_of(recommender, incoming)
-        answer = {
-            "aid": aid,
-            "candidate": session is not None and item in session.row,
-            "in_history": int((incoming.log.aid == item).sum()),
-            "sources": [] if session is None else sources(recommender, session, item),
-            "targets": {},
-        }
-        if answer["candidate"]:
-            answer["targets"] = {t: _of_target(recommender, session, item, t, top) for t in targets}
-        return answer
+        return _explained(recommender, recommender.reader.read(events), aid, target, top)
+
+
+def explain_log(recommender: Recommender, log: EventLog, aid, target: str | None = None, top: int = 10) -> dict:
+    """As explain, for a log of one session that is read already, with its own ids."""
+    with recommender.at_work():
+        return _explained(recommender, recommender.reader.of_log(log), aid, target, top)
+
+
+def _explained(recommender: Recommender, incoming: Incoming, aid, target: str | None, top: int) -> dict:
+    if len(incoming) != 1:
+        raise UserError(f"explain: expected the events of one session, got {len(incoming)} sessions")
+    targets = recommender.targets if target is None else [target]
+    if target is not None and target not in recommender.targets:
+        raise UserError(f"explain: {target!r} is no target; {nearest(target, recommender.targets)}")
+    item = int(recommender.reader.places(pa.array([aid]))[0])
+    if item < 0:
+        raise UserError(f"explain: the run does not know the item {aid!r}")
+    session = session_of(recommender, incoming)
+    answer = {
+        "aid": recommender.own([item])[0],
+        "candidate": session is not None and item in session.row,
+        "in_history": int((incoming.log.aid == item).sum()),
+        "sources": [] if session is None else sources(recommender, session, item),
+        "targets": {},
+    }
+    if answer["candidate"]:
+        answer["targets"] = {t: _of_target(recommender, session, item, t, top) for t in targets}
+    return answer
 
 
 def reasons(recommender: Recommender, events, k: int | None = None) -> dict:
@@ -156,3 +174,86 @@ def _features(recommender: Recommender, session: Session, target: str, row: int,
             for i in order if contributions[i]
         ],
     }  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ CLI
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    try:
+        recommender = Recommender.load(given.run, given.device)
+        log = _one_session(read_sessions(given.sessions, recommender.config).log, given.session)
+        answer = explain_log(recommender, log, given.aid, given.target, given.top)
+    except UserError as error:
+        if given.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if given.json:
+        print(orjson.dumps(answer, option=orjson.OPT_INDENT_2, default=str).decode())
+    else:
+        _show(answer)
+    return 0
+
+
+def _one_session(log: EventLog, session: str | None) -> EventLog:
+    names = log.sessions.cast(pa.string()).to_pylist()
+    if session is None and len(names) > 1:
+        raise UserError(f"--session: the file holds {len(names):,} sessions; name one of them, such as {names[0]}")
+    if session is not None and session not in names:
+        raise UserError(f"--session {session}: not among the {len(names):,} sessions of the file, such as {names[0]}")
+    return log.where(log.session == (0 if session is None else names.index(session)))
+
+
+def _show(answer: dict) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console, aid = Console(highlight=False), answer["aid"]
+    if not answer["candidate"]:
+        console.print(f"{aid}: no source names it for this session, so it is in none of its lists", markup=False)
+        return
+    times = answer["in_history"]
+    console.print(f"{aid}: " + (f"{times} events of it in the history" if times else "not in the history"), markup=False)
+    table = Table("source", "rank", "score", "because", title="Who names it", title_justify="left")
+    for source in answer["sources"]:
+        because = "; ".join(_key(aid, part) for part in source["because"][:3])
+        table.add_row(source["source"], str(source["rank"]), f"{source['score']:.3f}", because)
+    console.print(table)
+    for target, told in answer["targets"].items():
+        groups = ", ".join(f"{g['group']} {g['place']} (weight {g['weight']:g})" for g in told["blend"])
+        title = f"{target}: place {told['place']} of the candidates; by {groups}"
+        table = Table("feature", "value", "moves the score by", "meaning", title=title, title_justify="left")
+        for feature in told["features"]:
+            moved = f"{feature['contribution']:+.3f}"
+            table.add_row(feature["feature"], f"{feature['value']:g}", moved, feature["meaning"])
+        console.print(table if told["features"] else f"{title}; no models, the hand-set order decides")
+
+
+def _key(aid, part: dict) -> str:
+    """A part of a source's score, in words."""
+    if part["matrix"] is None:
+        return f"itself (+{part['gain']:.2f})"
+    whose = "" if part["in_history"] else ", itself recalled"
+    return f"{part['aid']}{whose}: no. {part['place']} by {part['matrix']} (+{part['gain']:.2f})"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m otto_gpu.explain", description="Why an item stands where it stands in the lists of a session."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory, such as runs/demo")
+    parser.add_argument("--sessions", type=Path, required=True, metavar="FILE", help="events, written as the run's log was")
+    parser.add_argument("--session", metavar="ID", help="which session of the file, where there are several")
+    parser.add_argument("--aid", required=True, help="the item, by its own id")
+    parser.add_argument("--target", help="default: all of them")
+    parser.add_argument("--top", type=int, default=10, metavar="N", help="features that are shown (default 10)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

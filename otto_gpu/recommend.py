@@ -31,7 +31,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.incoming import Incoming, Reader, within
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_submission
-from otto_gpu.events.read import read_log
+from otto_gpu.events.read import ReadResult, read_log
 from otto_gpu.events.stage import load_ids, load_period
 from otto_gpu.features.stage import feature_maker
 from otto_gpu.progress import Reporter
@@ -263,6 +263,13 @@ def _popular_of_type(known: EventLog, code: int, days: float) -> np.ndarray:
     return overall[np.argsort(-counts[overall], kind="stable")][:MOST]
 
 
+def read_sessions(path: Path, config: Config) -> ReadResult:
+    """The events of new sessions, written as the run's log was: a file, a folder or a glob."""
+    form = "auto" if config.events.format == "synthetic" else config.events.format
+    changes = {"format": form, "train_file": None, "test_file": None, "before": None, "sample_sessions": 1.0, "extra": []}
+    return read_log(path, config.events.model_copy(update=changes), config.targets)
+
+
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
@@ -281,10 +288,7 @@ def _run(given: argparse.Namespace) -> int:
         raise UserError(f"--out {given.out}: must be a file in a folder that is there")
     reporter = Reporter()
     recommender = Recommender.load(given.run, given.device, given.threads)
-    config = recommender.config
-    form = "auto" if config.events.format == "synthetic" else config.events.format
-    events = config.events.model_copy(update={"format": form, "before": None, "sample_sessions": 1.0, "extra": []})
-    read = read_log(given.sessions, events, config.targets)
+    read = read_sessions(given.sessions, recommender.config)
     made = recommender.recommend_log(read.log, given.k)
     made.write(given.out)
     if read.counts["rejected"]:

@@ -1,12 +1,15 @@
 """Explanations add up: to the recipes' scores, to the models' margins; and they name what is in the lists."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from otto_gpu import Recommender, run_pipeline
 from otto_gpu.errors import UserError
 from otto_gpu.explain import explain, reasons, session_of
-from tests.runs import EMBEDDED, GROUP, frame, needs_embeddings, of_file, write_parquet
+from tests.runs import EMBEDDED, GROUP, frame, needs_embeddings, of_file, pipeline, said, write_parquet
 from tests.test_recommend import histories
 
 SETTINGS = {
@@ -113,3 +116,21 @@ def test_vectors_and_fusion_have_no_keys_to_name(tmp_path):
     assert all(s["because"] == [] for s in told if s["source"] in ("fusion", "encoder", "history"))
     aid = reasons(recommender, mine)["clicks"][0]["aid"]
     assert explain(recommender, mine, aid)["targets"]["clicks"]["place"] == 1
+
+
+def test_by_command(world, tmp_path):
+    recommender, sessions = world
+    run_dir, events = recommender.run_dir, sessions[0]
+    write_parquet(tmp_path / "one.parquet", events)
+    aid = recommender.recommend(events).to_dicts()[0]["orders"][0]
+    done = pipeline(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", aid, module="explain")
+    assert done.returncode == 0 and "place 1 of the candidates" in done.stdout, done.stderr
+    told = pipeline(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", aid, "--json", module="explain")
+    assert json.loads(told.stdout) == json.loads(json.dumps(explain(recommender, events, aid)))
+    write_parquet(tmp_path / "two.parquet", pd.concat(sessions[:2]))
+    line = said(pipeline(run_dir, "--sessions", tmp_path / "two.parquet", "--aid", aid, module="explain"))
+    assert "--session" in line and "2 sessions" in line
+    named = ["--session", events["session"].iloc[0], "--aid", aid, "--json"]
+    again = pipeline(run_dir, "--sessions", tmp_path / "two.parquet", *named, module="explain")
+    assert json.loads(again.stdout) == json.loads(told.stdout)
+    assert "does not know" in said(pipeline(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", 7, module="explain"))
