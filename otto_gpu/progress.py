@@ -79,6 +79,7 @@ class Reporter:
         """A rich table, on the console and in the log."""
         if not self._quiet:
             self.console.print(table)
-        plain = Console(width=200, color_system=None, file=io.StringIO())
+        # in a notebook Rich would show it there instead
+        plain = Console(width=200, color_system=None, file=io.StringIO(), force_jupyter=False)
         plain.print(table)
         self.note("\n" + plain.file.getvalue().rstrip())
