@@ -7,7 +7,7 @@ DEVICE ?= cpu
 # the constraints are those of the CPU build; RAPIDS pins its own pandas and numba
 PIP := $(PY) -m pip --disable-pip-version-check install -q $(if $(filter cpu,$(DEVICE)),-c constraints.txt)
 
-.PHONY: run test install lint format bench peers clean
+.PHONY: run test install lint format docs notebooks bench peers clean
 
 run: install
 	$(PY) -m otto_gpu.pipeline
@@ -24,6 +24,13 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+# the reference of the configuration, from its schema
+docs: install
+	$(PY) -m otto_gpu.reference > docs/.configuration.md && mv docs/.configuration.md docs/configuration.md
+
+notebooks: install $(VENV)/.notebooks
+	$(VENV)/bin/jupyter lab notebooks
 
 bench: install $(VENV)/.bench
 	$(PY) -m benchmarks.run_all
@@ -47,6 +54,10 @@ $(VENV)/.test: $(VENV)/.installed
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(PIP) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.notebooks: $(VENV)/.installed
+	$(PIP) -e '.[$(DEVICE),notebooks]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.installed

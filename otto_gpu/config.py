@@ -34,10 +34,16 @@ DEMO = {"name": "demo", "events": {"format": "synthetic"}}
 
 
 class Config(Section):
+    """A run: where the log is, who computes, and a section for each part of the way."""
+
     name: str = Field("run", pattern=r"^[\w.-]+$", description="names the run directory: runs/<name>")
     data: Path | None = Field(None, description="file, folder or glob with the log; --data goes before it")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = Field(None, ge=1, description="null: all cores")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: cuda where all that it takes is there, else cpu; cuda: an error where it is not"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="of the kernels, and of all models that are trained side by side; null: all cores"
+    )
     memory_limit: float = Field(
         MEMORY_GB,
         ge=0.5,

@@ -22,25 +22,25 @@ class Line(Section):
     keys: all (items of the history) | bought | last_of_each_day | first_of_each_day | last_day (items of the last day
     with events) | only (the single item of a one-item history) | top (the first `last` of another recipe's list) |
     running (this recipe's `last` highest scores so far; items of the history among them unless they are left out).
-    The i-th of n keys gives: weight x (fade + (1 - fade)(n - i)/n) - step x i, at least floor (below it or at 0: nothing),
+    The i-th of n keys gives: weight x (fade + (1 - fade)(n - i)/n) - step x i, at least floor (at 0 or below: nothing),
     over n if `per_key`; its j-th neighbour gains that x max(1 - neighbour_step x j, neighbour_floor), the first `head`
     neighbours twice; what gains nothing is not named.
     """
 
-    keys: Literal[KEYS]
+    keys: Literal[KEYS] = Field(description="the key items")
     matrix: str | None = Field(None, description="null: the keys themselves gain")
-    depth: int = Field(1000, ge=1)
+    depth: int = Field(1000, ge=1, description="so many neighbours of a key gain")
     last: int | None = Field(None, ge=1, description="only the newest (top, running: the best) n keys")
     hours: float | None = Field(None, gt=0, description="only keys within so many hours of the session's last event")
     recipe: str | None = Field(None, description="for top: whose list")
-    weight: float = Field(1.0, gt=0)
-    fade: float = Field(1.0, ge=0, le=1)
-    step: float = Field(0.0, ge=0)
-    floor: float = Field(0.0, ge=0)
-    per_key: bool = False
-    head: int = Field(0, ge=0)
-    neighbour_step: float = Field(0.0, ge=0)
-    neighbour_floor: float = Field(0.0, ge=0)
+    weight: float = Field(1.0, gt=0, description="what the first key gives")
+    fade: float = Field(1.0, ge=0, le=1, description="towards the last key what it gives falls to this share")
+    step: float = Field(0.0, ge=0, description="so much less from key to key")
+    floor: float = Field(0.0, ge=0, description="a key gives so much at least")
+    per_key: bool = Field(False, description="what a key gives is divided by the number of keys")
+    head: int = Field(0, ge=0, description="so many of a key's first neighbours gain twice")
+    neighbour_step: float = Field(0.0, ge=0, description="so much less, as a share, from neighbour to neighbour")
+    neighbour_floor: float = Field(0.0, ge=0, description="a neighbour gains this share at least")
 
     @model_validator(mode="after")
     def _sense(self):
@@ -57,16 +57,21 @@ class LongHistory(Section):
     An event counts (2^t - 1) x its type's weight, t linear from `oldest` for the oldest event to 1 for the newest.
     """
 
-    items: int = Field(ge=1)
-    oldest: float = Field(0.1, ge=0, le=1)
-    line_share: float = Field(0.15, ge=0, le=1)
+    items: int = Field(ge=1, description="different items that make a history long")
+    oldest: float = Field(0.1, ge=0, le=1, description="t of the oldest event")
+    line_share: float = Field(0.15, ge=0, le=1, description="what the lines still weigh")
 
 
 class Recipe(Section):
-    lines: tuple[Line, ...] = Field(min_length=1)
+    """Lines whose gains add up: the items with the highest scores are what the recipe names."""
+
+    lines: tuple[Line, ...] = Field(min_length=1, description="applied one after the other")
     size: int = Field(50, ge=1, le=1000, description="how many items the recipe names")
-    history: Literal["first", "scored", "left_out"] = "scored"
-    long_history: LongHistory | None = None
+    history: Literal["first", "scored", "left_out"] = Field(
+        "scored",
+        description="items of the history: first, newest first, before all others; scored like any other; left_out of the list",
+    )
+    long_history: LongHistory | None = Field(None, description="what changes for sessions of many items; null: nothing")
     output: bool = Field(True, description="false: only other recipes use it, its items are no candidates")
 
 
@@ -77,6 +82,8 @@ def packaged_recipes() -> dict[str, Recipe]:
 
 
 class CandidatesConfig(Section):
+    """Who names candidates, and how many of them stay."""
+
     recipes: dict[str, Recipe] = Field(
         default_factory=lambda: packaged_recipes(),
         description="by name; one without lines changes the packaged recipe of its name: {clicks: {size: 150}}, and the others "
@@ -93,7 +100,7 @@ class CandidatesConfig(Section):
     history_limit: int = Field(60, ge=0, description="at most so many items of the history, the newest, are candidates")
     fill_to: int = Field(30, ge=1, description="popular items where a session has fewer candidates")
     popular_days: float = Field(7, gt=0, description="what is popular: events of the last days of the known log")
-    chunk_sessions: int = Field(10_000, ge=1)
+    chunk_sessions: int = Field(10_000, ge=1, description="sessions of a part, which are worked on at once")
 
     @field_validator("recipes", mode="before")
     @classmethod

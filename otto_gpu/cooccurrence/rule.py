@@ -34,9 +34,9 @@ FAR = 1 << 61  # beyond every position and time, and still far from where int64 
 class PositionGap(Section):
     """lo <= position of y - position of x <= hi, or, if `abs`, its absolute value."""
 
-    lo: int = Field(1, ge=1)
-    hi: int = Field(ge=1)
-    abs: bool = True
+    lo: int = Field(1, ge=1, description="1: the next event")
+    hi: int = Field(ge=1, description="lo or more")
+    abs: bool = Field(True, description="false: only y after x")
 
     @model_validator(mode="after")
     def _order(self):
@@ -51,9 +51,9 @@ class TimeGap(Section):
     A forward gap (`abs: false`) without `lo` still asks for y at or after x: lo < 0 does not exist.
     """
 
-    lo: float | None = Field(None, ge=0)
-    hi: float | None = Field(None, gt=0)
-    abs: bool = True
+    lo: float | None = Field(None, ge=0, description="seconds; farther apart than that")
+    hi: float | None = Field(None, gt=0, description="seconds; nearer than that")
+    abs: bool = Field(True, description="false: only y at or after x")
 
     @model_validator(mode="after")
     def _order(self):
@@ -71,7 +71,7 @@ class TimeGap(Section):
 
 
 class PairWeight(Section):
-    """The product of what is given; nothing given: 1."""
+    """What one pair adds to the matrix: the product of what is given; nothing given: 1."""
 
     half_life_hours: float | None = Field(None, gt=0, description="0.5^(|ts_y - ts_x| / h)")
     recency: tuple[float, float] | None = Field(
@@ -95,20 +95,29 @@ class PairWeight(Section):
 
 
 class MatrixRule(Section):
+    """Which ordered pairs (x, y) of events of one session count, and how much: y becomes a neighbour of x.
+
+    In this order: `since_days` and `new_sessions_days`; the types, where `left` and `right` are the same; `tail`; then what x
+    and y may be, the gaps, `once_per`; what is left is added up by pair of items, and `keep` of it stays.
+    """
+
     left: tuple[str, ...] | None = Field(None, description="types of x; null: all")
     right: tuple[str, ...] | None = Field(None, description="types of y; null: all")
-    since_days: float | None = Field(None, gt=0)
-    new_sessions_days: float | None = Field(None, gt=0)
-    tail: int | None = Field(None, ge=1)
-    left_first: bool = False
-    right_first_seen: bool = False
-    gap_positions: PositionGap | None = None
-    gap_seconds: TimeGap | None = None
-    self_pairs: bool = False
-    once_per: Literal["pair", "pair_and_type"] | None = "pair"
-    which: Literal["latest", "closest"] = "latest"
+    since_days: float | None = Field(None, gt=0, description="only events of the log's last days")
+    new_sessions_days: float | None = Field(None, gt=0, description="only sessions that began in the log's last days")
+    tail: int | None = Field(None, ge=1, description="only each session's last events, so many")
+    left_first: bool = Field(False, description="x is the session's first event only")
+    right_first_seen: bool = Field(False, description="y is the first event of its item in the session only")
+    gap_positions: PositionGap | None = Field(None, description="how many events apart; null: any")
+    gap_seconds: TimeGap | None = Field(None, description="how long apart; null: any")
+    self_pairs: bool = Field(False, description="also two events of the same item")
+    once_per: Literal["pair", "pair_and_type"] | None = Field(
+        "pair",
+        description="a session counts once per pair of items, or per pair and type of y; null: every pair of events counts",
+    )
+    which: Literal["latest", "closest"] = Field("latest", description="the pair of events that once_per lets count")
     weight: PairWeight = PairWeight()
-    keep: Annotated[int, Field(ge=1, le=1000)]
+    keep: Annotated[int, Field(ge=1, le=1000, description="how many neighbours of an item stay, the heaviest")]
 
     @field_validator("left", "right")
     @classmethod

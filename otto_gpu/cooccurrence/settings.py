@@ -11,6 +11,8 @@ from otto_gpu.schema import Section, changed, with_left_out
 
 
 class MatricesConfig(Section):
+    """Which co-occurrence matrices are built, and by which engine."""
+
     rules: dict[str, MatrixRule] = Field(
         RULES,
         min_length=1,

@@ -13,9 +13,9 @@ ENCODER = "encoder"  # the name of its vectors, and of the family of features th
 class Word2Vec(Section):
     """Skip-gram with negative sampling over the sessions (gensim)."""
 
-    dim: int = Field(50, ge=2, le=1024)
-    window: int = Field(3, ge=1)
-    epochs: int = Field(5, ge=1)
+    dim: int = Field(50, ge=2, le=1024, description="length of a vector")
+    window: int = Field(3, ge=1, description="neighbours are at most so many events apart")
+    epochs: int = Field(5, ge=1, description="how often the log is read")
     negative: int = Field(5, ge=1, description="noise items per pair")
     ns_exponent: float = Field(1.0, description="noise items are drawn by count to this power")
     sample: float = Field(1e-3, ge=0, lt=1, description="items above this share of the events are thinned out")
@@ -25,7 +25,7 @@ class Word2Vec(Section):
 class Trained(Section):
     """What the models have in common that learn batch by batch (PyTorch)."""
 
-    epochs: int = Field(5, ge=1)
+    epochs: int = Field(5, ge=1, description="how often all examples are learnt")
     batch: int = Field(65_536, ge=2, description="examples at a time")
     min_batches: int = Field(16, ge=1, description="smaller batches where an epoch had fewer than so many")
     lr: float = Field(0.05, gt=0, description="falls to zero by the end")
@@ -36,7 +36,7 @@ class Factorization(Trained):
 
     steps: tuple[int, int] = Field((1, 1), description="[lo, hi]: n is lo to hi")
     types: list[str] | None = Field(None, min_length=1, description="only among events of these types; null: all of them")
-    dim: int = Field(64, ge=2, le=1024)
+    dim: int = Field(64, ge=2, le=1024, description="length of a vector")
 
     @model_validator(mode="after")
     def _forward(self):
@@ -54,20 +54,20 @@ class Seq2Seq(Trained):
     length: int = Field(10, ge=1, le=100, description="how many items before the target")
     idle_hours: float = Field(2.0, gt=0, description="a pause that parts two visits")
     bucket_hours: int = Field(8, ge=1, description="the log's time in pieces of so many hours")
-    dim: int = Field(128, ge=2, le=1024)
-    epochs: int = Field(3, ge=1)
+    dim: int = Field(128, ge=2, le=1024, description="length of a vector")
+    epochs: int = Field(3, ge=1, description="how often all examples are learnt")
     batch: int = Field(8_192, ge=2, description="examples at a time")
 
 
 class Encoder(Section):
-    """A network that reads the history and points at the next item; see encoder.py."""
+    """A network that reads the history and points at the next item (PyTorch): vectors of items and of sessions."""
 
-    dim: int = Field(64, ge=2, le=1024)
-    layers: int = Field(1, ge=1, le=12)
-    heads: int = Field(2, ge=1)
+    dim: int = Field(64, ge=2, le=1024, description="length of a vector, a multiple of heads")
+    layers: int = Field(1, ge=1, le=12, description="of self-attention")
+    heads: int = Field(2, ge=1, description="of each layer")
     length: int = Field(30, ge=1, le=500, description="how many of a session's newest events are read")
-    dropout: float = Field(0.4, ge=0, lt=1)
-    lr: float = Field(0.01, gt=0)
+    dropout: float = Field(0.4, ge=0, lt=1, description="share of the values that training leaves out at random")
+    lr: float = Field(0.01, gt=0, description="rises at first, then falls to zero by the end")
     batch: int = Field(64, ge=2, description="sessions at a time")
     epochs: int = Field(10, ge=1, description="at most")
     events: int = Field(1_000_000, ge=1, description="read in all epochs together; a large log is read at least once")
@@ -94,6 +94,8 @@ def _of_periods(*names: str) -> list[str]:
 
 
 class EmbeddingsConfig(Section):
+    """Vectors that are learnt from the log. Only those are trained that features or candidates use; null leaves a part out."""
+
     word2vec: Word2Vec | None = Word2Vec()
     factorization: dict[str, Factorization] = Field(
         FACTORIZATIONS,
@@ -103,7 +105,7 @@ class EmbeddingsConfig(Section):
     seq2seq: Seq2Seq | None = Seq2Seq()
     encoder: Encoder | None = Encoder()
     held_out: float = Field(0.02, ge=0, lt=1, description="share of the sessions kept out of training, for the AUC")
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, description="of what training draws")
 
     @field_validator("factorization", mode="before")
     @classmethod

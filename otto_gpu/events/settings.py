@@ -15,16 +15,18 @@ SPLITS = ("validation", "test")  # the periods that are predicted
 class ColumnNames(Section):
     """How the user's log calls its columns."""
 
-    session: str = "session"
-    aid: str = "aid"
-    ts: str = "ts"
+    session: str = Field("session", description="who acts: integers or text")
+    aid: str = Field("aid", description="the item: integers or text")
+    ts: str = Field("ts", description="the time, in ts_unit")
     type: str | None = Field("type", description="null: the log has no such column, see default_type")
 
 
 class EventsConfig(Section):
     """How to read the log. For `jsonl` (the official OTTO format) the column names are fixed by the format."""
 
-    format: Literal["auto", "jsonl", "csv", "parquet", "synthetic"] = "auto"
+    format: Literal["auto", "jsonl", "csv", "parquet", "synthetic"] = Field(
+        "auto", description="auto: as the files' names end; synthetic: a generated log, which takes no data"
+    )
     columns: ColumnNames = ColumnNames()
     ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
         "ms", description="unit of ts; iso: text such as 2022-08-01T12:00:00Z"
@@ -36,7 +38,7 @@ class EventsConfig(Section):
     )
     default_type: str | None = Field(None, description="the type of every event where the log has no type column")
     extra: list[str] = Field([], description="further columns that travel along in events/")
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
     train_file: str | None = Field(None, description="within a data folder: only this file holds the log")
     test_file: str | None = Field(None, description="within a data folder: truncated sessions to predict, where it exists")
     chunk_bytes: int = Field(32 << 20, ge=1 << 10, description="size of the pieces in which text is read")
@@ -46,7 +48,7 @@ class EventsConfig(Section):
         1.0, gt=0, le=1, description="read only this share of the sessions, chosen by a hash of the id"
     )
     synthetic_sessions: int = Field(20_000, ge=10, description="for format synthetic: how many sessions to generate")
-    synthetic_seed: int = Field(42, ge=0)
+    synthetic_seed: int = Field(42, ge=0, description="for format synthetic: another seed, another log")
 
     @field_validator("types", mode="before")
     @classmethod
@@ -68,16 +70,22 @@ class SplitConfig(Section):
     by session: shares of the sessions, drawn at random.
     """
 
-    by: Literal["time", "session"] = "time"
-    test_days: float = Field(7, gt=0)
-    validation_days: float = Field(7, gt=0)
-    test_start: datetime | None = None
-    validation_start: datetime | None = None
-    test_fraction: float = Field(0.1, gt=0, lt=1)
-    validation_fraction: float = Field(0.1, gt=0, lt=1)
+    by: Literal["time", "session"] = Field("time", description="session: for logs without an absolute clock")
+    test_days: float = Field(7, gt=0, description="by time: the test period's length, up to the log's last event")
+    validation_days: float = Field(7, gt=0, description="by time: the validation period's length, up to the test period")
+    test_start: datetime | None = Field(None, description="by time: where the test period begins (UTC), instead of test_days")
+    validation_start: datetime | None = Field(
+        None, description="by time: where the validation period begins (UTC), instead of validation_days"
+    )
+    test_fraction: float = Field(0.1, gt=0, lt=1, description="by session: the test period's share of the sessions")
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=1, description="by session: the validation period's share; both together leave some to learn from"
+    )
     max_test_sessions: int | None = Field(None, ge=1, description="evaluate on a random sample of the last period's sessions")
-    max_validation_sessions: int | None = Field(None, ge=1)
-    seed: int = Field(42, ge=0)
+    max_validation_sessions: int | None = Field(
+        None, ge=1, description="train rankers on a random sample of the validation period's sessions"
+    )
+    seed: int = Field(42, ge=0, description="of the places where sessions are cut, and of what is drawn")
 
     @field_validator("test_start", "validation_start")
     @classmethod
@@ -96,10 +104,15 @@ class SplitConfig(Section):
 class TargetsConfig(Section):
     """The event types in the order of their codes, what is predicted and how the score adds up (OTTO's by default)."""
 
-    types: list[str] = Field(["clicks", "carts", "orders"], min_length=1, max_length=16)
+    types: list[str] = Field(
+        ["clicks", "carts", "orders"], min_length=1, max_length=16, description="the event types; their codes are 0, 1, ..."
+    )
     next_only: list[str] = Field(["clicks"], description="types whose ground truth is the next event only, not all later ones")
-    weights: dict[str, float] = {"clicks": 0.1, "carts": 0.3, "orders": 0.6}
-    k: int = Field(20, ge=1, le=1000)
+    weights: dict[str, float] = Field(
+        {"clicks": 0.1, "carts": 0.3, "orders": 0.6},
+        description="target -> its share of the score; types that are not named are no targets",
+    )
+    k: int = Field(20, ge=1, le=1000, description="how many items a list names, and how many of them count")
     click_zero_is_no_click: bool = Field(
         False, description="the official label maker takes aid 0 as the next click for no click"
     )

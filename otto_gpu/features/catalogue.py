@@ -54,7 +54,13 @@ def register(name: str, columns: Callable[[Spec], list[Column]], compute: Callab
 
 
 class FeaturesConfig(Section):
-    families: tuple[str, ...] = Field(("matrix", "popularity", "session", "recall", RANK), min_length=1)
+    """Which feature columns there are, and the rows that the rankers are trained on."""
+
+    families: tuple[str, ...] = Field(
+        ("matrix", "popularity", "session", "recall", RANK),
+        min_length=1,
+        description="of matrix, embedding, encoder, popularity, session, recall and rank (the others' places in a session)",
+    )
     rules: tuple[str, ...] | None = Field(None, description="the rules whose matrices make features; null: all that are built")
     negatives: dict[str, float] = Field(
         {"clicks": 10.0, "carts": 20.0, "orders": 20.0}, description="target -> negatives sampled per positive; others: 20"

@@ -15,20 +15,23 @@ RECALL = "recall"  # the hand-set order of the candidates, as one more group of 
 class Group(Section):
     """Rankers that are alike: one model per target and fold. Their scores are one voice in the blend."""
 
-    objective: Literal["binary:logistic", "rank:pairwise", "rank:ndcg"] = "binary:logistic"
-    depth: int = Field(4, ge=1, le=20)
+    objective: Literal["binary:logistic", "rank:pairwise", "rank:ndcg"] = Field(
+        "binary:logistic",
+        description="rank: rows of a session against each other, judged by NDCG@20; binary: every row for itself, by AUC",
+    )
+    depth: int = Field(4, ge=1, le=20, description="of a tree")
     bins: int = Field(64, ge=2, le=1024, description="values that a feature is rounded to (XGBoost's max_bin)")
-    learning_rate: float = Field(0.1, gt=0, le=1)
+    learning_rate: float = Field(0.1, gt=0, le=1, description="how much a tree adds")
     columns: int | None = Field(
         128, ge=1, description="columns that a model takes: those with the most gain in a first, small model; null: all"
     )
     colsample: float = Field(0.5, gt=0, le=1, description="share of its columns that a tree sees")
-    subsample: float = Field(0.8, gt=0, le=1)
-    min_child_weight: float = Field(5.0, ge=0)
-    reg_lambda: float = Field(10.0, ge=0)
-    rounds: int = Field(400, ge=1)
+    subsample: float = Field(0.8, gt=0, le=1, description="share of the rows that a tree sees")
+    min_child_weight: float = Field(5.0, ge=0, description="what a leaf must weigh (XGBoost's sum of second derivatives)")
+    reg_lambda: float = Field(10.0, ge=0, description="how strongly a leaf's value is drawn to zero (L2)")
+    rounds: int = Field(400, ge=1, description="trees at most")
     early_stopping: int = Field(30, ge=1, description="rounds without a better figure on the held-out fold")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the rows and columns that trees see; added to ranking.seed and the fold")
     params: dict[str, str | float | int | bool] = Field({}, description="further parameters, handed to the ranker as they are")
 
     @property
@@ -51,17 +54,21 @@ class Search(Section):
     seconds: float = Field(600.0, gt=0, description="per target and group; a trial that has begun is finished")
     trials: int | None = Field(None, ge=1, description="stop after so many, if the seconds are not over before")
     parameters: tuple[Parameter, ...] = Field(
-        ("depth", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"), min_length=1
+        ("depth", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"),
+        min_length=1,
+        description="of the group, that are searched",
     )
     startup: int = Field(8, ge=1, description="trials at random before the sampler draws conclusions")
-    seed: int = Field(42, ge=0)
+    seed: int = Field(42, ge=0, description="of the trials")
 
 
 class RankingConfig(Section):
+    """The rankers: a model per target, group and fold of the validation period's sessions."""
+
     ranker: str = Field("xgboost", description="by name, from the registry of rankers")
-    folds: int = Field(4, ge=2, le=20)
-    seed: int = Field(42, ge=0)
-    groups: dict[str, Group] = Field({"binary": Group()}, min_length=1)
+    folds: int = Field(4, ge=2, le=20, description="parts of the sessions; a model sees all but one, and is judged on that")
+    seed: int = Field(42, ge=0, description="of the folds and of the models")
+    groups: dict[str, Group] = Field({"binary": Group()}, min_length=1, description="by name; given, they are all there are")
     min_positives: int = Field(30, ge=2, description="a target with fewer positives has no rankers: the hand-set order stays")
     transfer: bool = Field(
         False, description="such a target gets rankers that are trained on the rows of all targets, with the target as a column"
@@ -76,7 +83,7 @@ class RankingConfig(Section):
     cascade: dict[str, tuple[str, ...]] = Field(
         {}, description="target -> earlier targets, whose out-of-fold scores are columns of its rows"
     )
-    search: Search | None = None
+    search: Search | None = Field(None, description="look for better settings of the groups; null: they stay as they are")
 
     @field_validator("groups")
     @classmethod
@@ -99,6 +106,8 @@ class RankingConfig(Section):
 
 
 class BlendConfig(Section):
+    """How the groups' scores become one order, target by target: by weights that are chosen out-of-fold."""
+
     steps: int = Field(4, ge=1, le=20, description="the grid: every group's weight is a multiple of 1/steps, together 1")
     caution: float = Field(
         0.25,
