@@ -297,7 +297,7 @@ def _run(given: argparse.Namespace) -> int:
         reporter.say(f"{int(made.unknown.sum()):,} events of items that the run does not know left out")
     if made.cold.any():
         reporter.say(f"{int(made.cold.sum()):,} sessions without any known item: popular items")
-    reporter.say(f"{given.out}: {len(made):,} sessions")
+    reporter.say(f"{given.out}: {len(made):,} session{'' if len(made) == 1 else 's'}")
     return 0
 
 
