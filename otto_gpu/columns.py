@@ -31,3 +31,16 @@ def label(target: str) -> str:
 def sampled(target: str) -> str:
     """Marks the rows that the rankers of a target are trained on."""
     return f"sampled_{target}"
+
+
+GROUND_TRUTH = "ground_truth"
+
+
+def hits_of(target: str) -> str:
+    """How much of a session's ground truth its list holds."""
+    return f"hits_{target}"
+
+
+def truth_of(target: str) -> str:
+    """How much of it a list can hold."""
+    return f"truth_{target}"

@@ -40,7 +40,8 @@ STAGES = {
     "rankers": "a gradient-boosted ranker per target, group and fold",
     "predictions": "out-of-fold scores of the validation period, fold means of the test period",
     "blend": "the weights of the groups, by grid search on the out-of-fold scores",
-    "submission": "the final lists and the run's figures",
+    "submission": "the final lists and the run's figures; those of the run before are kept",
+    "report": "report.html and model_card.md: what happened, on a page, and what the models are for",
 }
 
 
@@ -82,14 +83,19 @@ def run_pipeline(
         if reporter is not None:
             reporter.log_to(run_dir / "run.log")
         run.reporter.say(f"otto_gpu {__version__}, config {config.name}, run directory {run_dir}, device {chosen}")
-        dumped = config.model_dump(mode="json") | {"data": None if data is None else str(data), "device": chosen.kind}
+        dumped = _resolved(config, data, chosen)
         write_atomically(run_dir / "config.yaml", lambda p: p.write_text(yaml.safe_dump(dumped, sort_keys=False)))
         with _workers(cluster, run, config.threads) as workers:
             ran = run.execute(stages(config, data, run, chosen, workers), data_identity(files), from_stage, to_stage)
         metrics = None
-        if to_stage in (None, "submission"):
+        if to_stage in (None, "submission", "report"):
             metrics = json.loads((run_dir / "metrics.json").read_text())
         return Result(run_dir, ran, metrics)
+
+
+def _resolved(config: Config, data: Path | None, device: Device) -> dict:
+    """The whole configuration with what was chosen, ready for YAML and JSON."""
+    return config.model_dump(mode="json") | {"data": None if data is None else str(data), "device": device.kind}
 
 
 def _check_stages(*names: str | None) -> None:
@@ -197,7 +203,15 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         from otto_gpu import submission
         from otto_gpu.embeddings.stage import figures
 
-        return submission.run(folder, there, c.targets, c.blend, figures(there, vectors), dict(run.manifests), run.reporter)
+        return submission.run(
+            folder, there, c.targets, c.blend, figures(there, vectors), dict(run.manifests), run.reporter,
+            _resolved(c, data, device),
+        )  # fmt: skip
+
+    def report(folder):
+        from otto_gpu.report import stage
+
+        return stage.run(folder, there)
 
     # name: (outputs, settings that it depends on, what it does)
     everything = {
@@ -220,7 +234,9 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         "rankers": (("models",), lambda: [dump(c.ranking), device.kind, threads], rankers),
         "predictions": (("predictions",), lambda: None, predictions),
         "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),
-        "submission": (("submission.csv", "metrics.json"), lambda: dump(c.targets), submission),
+        # metrics.json comes last: where it is, all of them are
+        "submission": (("previous", "submission.csv", "scores.parquet", "metrics.json"), lambda: dump(c.targets), submission),
+        "report": (("report.html", "model_card.md"), lambda: None, report),
     }
     return [Stage(name, made, uses, _on_threads(threads, does)) for name, (made, uses, does) in everything.items()]
 
@@ -280,6 +296,8 @@ def _run(given: argparse.Namespace) -> int:
         show(result.metrics, config.targets, reporter)
         reporter.say(f"submission: {result.run_dir / 'submission.csv'}")
         reporter.say(f"metrics:    {result.run_dir / 'metrics.json'}")
+        if given.to_stage != "submission":
+            reporter.say(f"report:     {result.run_dir / 'report.html'}")
     return 0
 
 

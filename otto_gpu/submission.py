@@ -14,6 +14,7 @@ from otto_gpu.events.labels import Labels
 from otto_gpu.events.official import write_submission
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS, load_ids
+from otto_gpu.outcome import METRICS, SCORES, keep_previous, save_hits
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.settings import RECALL, BlendConfig
 from otto_gpu.ranking.stage import ranked_lists
@@ -22,9 +23,12 @@ from otto_gpu.run import versions
 
 def run(
     folder: Path, run_dir: Path, targets: TargetsConfig, config: BlendConfig, embeddings: dict[str, dict],
-    stages: dict[str, dict], reporter: Reporter,
+    stages: dict[str, dict], reporter: Reporter, resolved: dict,
 ) -> dict:  # fmt: skip
-    """submission.csv and metrics.json. embeddings: figures of the vectors by name; stages: manifests by name."""
+    """submission.csv, metrics.json, scores.parquet where the test period has labels, and what was there before in previous/.
+
+    embeddings: figures of the vectors by name; stages: manifests by name; resolved: the whole configuration, as it is told.
+    """
     blend = json.loads((run_dir / "blend.json").read_text())
     coverage = json.loads((run_dir / "candidates/coverage.json").read_text())
     weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
@@ -36,23 +40,31 @@ def run(
         if split == "test":
             own = load_ids(run_dir, "sessions").take(pa.array(sessions))
             write_submission(folder / "submission.csv", own, targets.names, lists, load_ids(run_dir, "items"))
-        metrics[split] = _figures(run_dir, split, targets, config, sessions, lists) | {"coverage": coverage[split]}
+        scores = folder / SCORES if split == "test" else None
+        metrics[split] = _figures(run_dir, split, targets, config, sessions, lists, scores) | {"coverage": coverage[split]}
     metrics["blend"] = blend
     metrics["embeddings"] = embeddings
     metrics["events"] = json.loads((run_dir / "events/summary.json").read_text())
     metrics["stages"] = {n: {"seconds": m["seconds"], "peak_memory_mb": m["peak_memory_mb"]} for n, m in stages.items()}
     metrics["versions"] = versions()
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    metrics["config"] = resolved
+    (folder / METRICS).write_text(json.dumps(metrics, indent=1))
+    keep_previous(folder, run_dir, metrics)
     return {"rows": len(sessions) * len(targets.names)}
 
 
-def _figures(run_dir: Path, split: str, targets: TargetsConfig, config: BlendConfig, sessions, lists) -> dict:
-    """The score of the lists, that of the candidates' hand-set order on the same sessions, and the paired difference."""
+def _figures(
+    run_dir: Path, split: str, targets: TargetsConfig, config: BlendConfig, sessions, lists, scores: Path | None
+) -> dict:
+    """The score of the lists, that of the candidates' hand-set order on the same sessions, and the paired difference. scores: a
+    file for what the figures are made of; None: nowhere."""
     path = run_dir / "labels" / f"{split}.parquet"
     if not path.is_file():
         return {"sessions": len(sessions), "labels": None}
     labels = Labels.load(path)
     hits, truth = count_hits(labels, lists, sessions, targets)
+    if scores is not None:
+        save_hits(scores, labels, hits, truth, load_ids(run_dir, "sessions"), load_ids(run_dir, "items"), targets)
     by_recall = {}
     for target in targets.names:
         _, by_recall[target] = ranked_lists(run_dir, split, target, {RECALL: 1.0}, targets.k, config.damping)

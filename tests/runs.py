@@ -107,6 +107,6 @@ def metrics(run_dir: Path) -> dict:
 
 
 def artifacts(run_dir: Path, stages=tuple(STAGES)) -> dict[str, bytes]:
-    """Every file that the stages made, by its name; metrics.json tells seconds and is left out."""
+    """Every file that the stages made, by its name, but for those that tell seconds."""
     names = [name for stage in stages for name in json.loads((run_dir / "manifests" / f"{stage}.json").read_text())["files"]]
-    return {name: (run_dir / name).read_bytes() for name in names if name != "metrics.json"}
+    return {name: (run_dir / name).read_bytes() for name in names if Path(name).name not in ("metrics.json", "report.html")}

@@ -77,7 +77,7 @@ def test_the_whole_pipeline_by_call(tmp_path):
     data = tmp_path / "log.csv"
     frame(300).to_csv(data, index=False)
     result = run_pipeline(of_file(), data=data, run_dir=tmp_path / "run")
-    assert result.ran[0] == "events" and result.ran[-1] == "submission"
+    assert result.ran[0] == "events" and result.ran[-1] == "report"
     assert 0 < result.metrics["test"]["weighted"] < 1
     config = load_config(of_file())
     assert run_pipeline(config, data=str(data), run_dir=str(tmp_path / "run")).ran == []

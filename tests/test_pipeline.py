@@ -18,11 +18,11 @@ from tests.runs import frame, metrics, of_file, pipeline, said, small, write_con
 
 OUTPUTS = {
     "events", "labels", "official", "rejected.parquet", "matrices", "candidates", "features", "models", "predictions",
-    "blend.json", "submission.csv", "metrics.json",
+    "blend.json", "submission.csv", "scores.parquet", "metrics.json", "report.html", "model_card.md",
 }  # fmt: skip
 EMBEDDINGS = ["word2vec", "factorization", "seq2seq", "encoder"]  # nobody uses them in most runs here: they make nothing
 EARLY = ["events", "matrices", *EMBEDDINGS, "candidates", "features"]
-LATE = ["rankers", "predictions", "blend", "submission"]
+LATE = ["rankers", "predictions", "blend", "submission", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,11 @@ def test_a_run_tells_its_stages_and_ends_with_its_figures(finished):
         assert re.search(rf"^{stage}: [\d.]+ s, peak [\d,]+ MB", shown.stdout, re.MULTILINE), stage
     for text in ("coverage", "recall@20", "weighted", "95 %", "peak memory"):
         assert text in shown.stdout
-    assert shown.stdout.splitlines()[-2:] == [f"submission: {run_dir}/submission.csv", f"metrics:    {run_dir}/metrics.json"]
+    assert shown.stdout.splitlines()[-3:] == [
+        f"submission: {run_dir}/submission.csv",
+        f"metrics:    {run_dir}/metrics.json",
+        f"report:     {run_dir}/report.html",
+    ]
     log = (run_dir / "run.log").read_text()
     assert all(f" {stage}: started" in log for stage in STAGES) and "recall@20" in log
 
@@ -160,7 +164,7 @@ def test_a_changed_ranker_runs_the_rankers_and_what_follows(copy, finished):
 
 
 def test_a_changed_blend_runs_the_blend_and_what_follows(copy):
-    assert copy(blend={"steps": 2}).ran == ["blend", "submission"]
+    assert copy(blend={"steps": 2}).ran == ["blend", "submission", "report"]
 
 
 def test_changed_candidates_run_from_there(copy):
@@ -174,7 +178,9 @@ def test_threads_and_weights_do_not_touch_the_early_stages(copy):
 
 def test_from_and_to(copy):
     result = copy(from_stage="blend")
-    assert result.ran == ["blend", "submission"] and result.metrics is not None
+    assert result.ran == ["blend", "submission", "report"] and result.metrics is not None
+    result = copy(from_stage="submission", to_stage="submission")
+    assert result.ran == ["submission"] and result.metrics is not None
     result = copy(from_stage="features", to_stage="features")
     assert result.ran == ["features"] and result.metrics is None
     # they gave the same bytes: what follows them stays

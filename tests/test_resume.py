@@ -32,6 +32,7 @@ BEGUN = {
     "predictions": ["predictions/validation/clicks/part-*"],
     "blend": [""],
     "submission": [""],
+    "report": [""],
 }
 ATTEMPTS = 5
 
@@ -82,7 +83,7 @@ def test_a_run_that_was_killed_in_every_stage_ends_with_the_same_bytes(straight,
     too_quick = [stage for (stage, _), parts in left.items() if parts is None]
     # parts that were finished before a kill were there to be taken up
     for (stage, _), parts in left.items():
-        assert parts is None or parts or stage in ("events", "features", "blend", "submission"), stage
+        assert parts is None or parts or stage in ("events", "features", "blend", "submission", "report"), stage
 
     finished = pipeline("--config", config, "--run-dir", run_dir)
     assert finished.returncode == 0, finished.stderr

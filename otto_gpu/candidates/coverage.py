@@ -9,6 +9,7 @@ from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
 from otto_gpu.events.labels import Labels
 
 DEPTHS = (20, 50, 100)
+CURVE = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 1000)
 PERCENTILES = (5, 25, 50, 75, 95)
 
 
@@ -25,13 +26,15 @@ def label_rows(candidates: Candidates, labels: Labels, code: int, n_items: int) 
 
 
 class Coverage:
-    """Adds up chunk by chunk; `table()` gives per source, and for `all`, candidates per session and coverage per target."""
+    """Adds up chunk by chunk; `table()` gives per source, and for `all`, candidates per session and coverage per target,
+    `curves()` the coverage at more depths."""
 
     def __init__(self, sources, targets: dict[str, int], orders: dict[str, str]):
         """targets: {name: type code}; orders: {target: the source whose order stands for all candidates}."""
         self.sources, self.targets, self.orders = tuple(sources), targets, orders
         self.sizes: dict[str, list[np.ndarray]] = {s: [] for s in (*self.sources, "all")}
-        self.found = {(s, t): np.zeros(len(DEPTHS) + 1, np.int64) for s in self.sizes for t in targets}
+        # by rank from 0; the last place is for all that are deeper
+        self.found = {(s, t): np.zeros(CURVE[-1] + 1, np.int64) for s in self.sizes for t in targets}
 
     def add(self, candidates: Candidates, label: dict[str, np.ndarray]) -> None:
         """label: {target: bool [m]}; without ground truth an empty dict."""
@@ -48,12 +51,12 @@ class Coverage:
                 if source == "all":
                     # the hand-set order: by rank, then the others in the order of mention
                     rank = places(candidates.pointer, -np.where(rank == UNRANKED, np.iinfo(np.int16).max, rank))
-                for i, depth in enumerate((*DEPTHS, np.inf)):
-                    self.found[source, target][i] += np.count_nonzero(hit & (rank >= 0) & (rank < depth))
+                named = np.minimum(rank[hit & (rank >= 0)], CURVE[-1])
+                self.found[source, target] += np.bincount(named, minlength=CURVE[-1] + 1)
 
     def table(self, totals: dict[str, int]) -> dict:
         """totals: {target: how much ground truth there is}. JSON-ready; coverage is None where there is none."""
-        result = {}
+        result, depths = {}, (*DEPTHS, None)
         for source, sizes in self.sizes.items():
             counts = np.concatenate(sizes) if sizes else np.zeros(1, np.int64)
             result[source] = {
@@ -62,14 +65,21 @@ class Coverage:
                     **{f"p{p}": float(np.percentile(counts, p)) for p in PERCENTILES},
                 },
                 **{
-                    target: {
-                        name: round(float(found) / totals[target], 5) if totals.get(target) else None
-                        for name, found in zip((*map(str, DEPTHS), "all"), self.found[source, target], strict=True)
-                    }
+                    target: dict(zip((*map(str, DEPTHS), "all"), self._shares(source, target, totals, depths), strict=True))
                     for target in self.targets
                 },
             }
         return result
+
+    def curves(self, totals: dict[str, int]) -> dict[str, dict[str, list[float | None]]]:
+        """{source: {target: coverage at each depth of CURVE}}; totals as for table."""
+        return {s: {t: self._shares(s, t, totals, CURVE) for t in self.targets} for s in self.sizes}
+
+    def _shares(self, source: str, target: str, totals: dict[str, int], depths) -> list[float | None]:
+        """None is a depth too: as deep as it goes."""
+        found = np.cumsum(self.found[source, target])
+        total = totals.get(target)
+        return [round(float(found[-1 if d is None else d - 1]) / total, 5) if total else None for d in depths]
 
 
 def coverage_table(title: str, figures: dict, targets) -> Table:

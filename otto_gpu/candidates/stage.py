@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.candidates.coverage import Coverage, coverage_table, label_rows
+from otto_gpu.candidates.coverage import CURVE, Coverage, coverage_table, label_rows
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.fusion import (
     FUSION,
@@ -47,7 +47,8 @@ def run(
     folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device: Device, reporter: Reporter,
     workers: Workers = HERE,
 ) -> dict:  # fmt: skip
-    """candidates/{split}/part-*.parquet, coverage.json and, with learned fusion, the models in candidates/fusion.
+    """candidates/{split}/part-*.parquet, coverage.json, coverage_curves.json and, with learned fusion, the models in
+    candidates/fusion.
 
     With fusion, what the sources name lies in the folder `named` as long as the stage runs, and what was chosen of it stays.
     """
@@ -58,7 +59,7 @@ def run(
         _name(_Naming(named / split, run_dir, split, config, targets, device), reporter, workers)
     if config.fusion:
         _choose(folder, run_dir, config, targets, device, reporter, workers)
-    facts, coverage = {"sessions": 0, "candidates": 0}, {}
+    facts, coverage, curves = {"sessions": 0, "candidates": 0}, {}, {"depths": CURVE}
     codes = {t: targets.code(t) for t in targets.names}
     for split in SPLITS:
         period = load_period(run_dir, split)
@@ -72,9 +73,10 @@ def run(
             facts["candidates"] += stayed
         facts["sessions"] += len(period.sessions)
         totals = {} if period.labels is None else {t: int((period.labels.type == c).sum()) for t, c in codes.items()}
-        coverage[split] = table.table(totals)
+        coverage[split], curves[split] = table.table(totals), table.curves(totals)
         reporter.show(coverage_table(f"Coverage, {split} period", coverage[split], codes))
     (folder / "candidates" / "coverage.json").write_text(json.dumps(coverage, indent=1))
+    (folder / "candidates" / "coverage_curves.json").write_text(json.dumps(curves))
     return facts
 
 

@@ -27,8 +27,12 @@ class Scores:
         self.scores = np.stack([table[g].to_numpy() for g in self.groups], axis=1)
 
 
+def score_paths(run_dir: Path, split: str, target: str) -> list[Path]:
+    return sorted((run_dir / "predictions" / split / target).glob("part-*.parquet"))
+
+
 def score_parts(run_dir: Path, split: str, target: str) -> Iterator[Scores]:
-    for path in sorted((run_dir / "predictions" / split / target).glob("part-*.parquet")):
+    for path in score_paths(run_dir, split, target):
         yield Scores(path)
 
 

@@ -1,0 +1,1 @@
+"""A run on one page, runs side by side, and a model card."""

@@ -1,0 +1,222 @@
+"""The model card of a run: what its models are, what they were made of and are good for.
+
+Every statement is of this run or of how the system works; none is there for form's sake. (After Mitchell et al., Model Cards
+for Model Reporting, 2019.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from otto_gpu.candidates.settings import FUSION
+from otto_gpu.ranking.models import POOL
+from otto_gpu.report import words
+from otto_gpu.report.charts import Table
+from otto_gpu.report.compare import kept_coverage
+from otto_gpu.report.notes import notes
+from otto_gpu.report.record import Record
+from otto_gpu.report.sections.data import origin, periods
+from otto_gpu.report.sections.rankers import called, family_gains
+from otto_gpu.report.sections.score import of
+
+COMMAND = "python -m otto_gpu.pipeline --config RUN/config.yaml --run-dir RUN-again"
+GROUP = (
+    "objective",
+    "depth",
+    "bins",
+    "learning_rate",
+    "columns",
+    "colsample",
+    "subsample",
+    "min_child_weight",
+    "reg_lambda",
+    "rounds",
+)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A heading with what stands below it, in this order. command: to be copied as it is; short: also for the page."""
+
+    title: str
+    texts: list[str] = field(default_factory=list)
+    command: str = ""
+    points: list[str] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    short: bool = False
+
+
+def card(record: Record) -> list[Part]:
+    versions = Table(["package", "version"], [[n, v] for n, v in record.metrics["versions"].items()])
+    made = [
+        Part("What it is", [_what(record)], short=True),
+        Part("What it is for, and what not", [USE], points=limits(record), short=True),
+        Part("Data", _data(record), tables=[periods(record)], short=True),
+        Part("How good it is", [_measured(record)], tables=_metrics(record)),
+        Part("How it was trained", _training(record), tables=_models(record)),
+        Part("What to know about this run", points=[note.text for note in notes(record)]),
+        Part("Once more", [_again(record)], COMMAND, tables=[versions], short=True),
+    ]
+    return [part for part in made if part.texts or part.points or part.tables]
+
+
+def _what(record: Record) -> str:
+    targets, config = record.targets, record.config
+    vectors, sources = record.metrics.get("embeddings") or {}, [s for s in record.candidates.sources if s != FUSION]
+    models = sum(len(folds) for groups in record.models.values() for folds in groups.values())
+    told = f"For every session of the test period {targets.k} items per target ({words.listed(targets.names)}), best first. "
+    told += f"{len(config['matrices']['rules'])} co-occurrence matrices"
+    if vectors:
+        told += f" and vectors ({words.listed(vectors)})"
+    told += f" name candidates through {len(sources)} sources ({', '.join(sources)})"
+    if record.candidates.fusion:
+        told += f", of which fusion keeps {record.candidates.fusion.keep} a session"
+    if models:
+        told += f"; {models} models (gradient-boosted trees) order them, and a blend with their hand-set order makes the lists."
+    else:
+        told += "; no model could be trained, so their hand-set order makes the lists."
+    return told
+
+
+USE = (
+    "To recommend what comes next in a session that has begun, in the shop whose log it was trained on. The lists are "
+    "suggestions to a visitor; they are no ground for decisions about people."
+)
+
+
+def limits(record: Record) -> list[str]:
+    """True of the system, as far as this run's settings make use of it."""
+    points = [
+        "Items without an event in what is known (the log before the period, and the histories of its sessions) are never "
+        "recommended: items are known by their events alone, not by name, text, price or picture.",
+        "A session needs an event. One whose items are all unknown gets these items and popular ones, the same for everybody.",
+        "What the same visitor did in other sessions is not known, unless the log's sessions are whole visitors.",
+        "Whether an item can still be had is not known: what is sold out has to be taken out of the lists.",
+        f"Matrices and popularity grow old; popular means in the last {record.candidates.popular_days:g} days of what is "
+        "known. Train again as often as the offers change.",
+        "The figures tell how well logged behaviour was guessed, which the shop's own pages and recommendations of that time "
+        "had a part in. What these lists would change, an experiment has to say. They favour what is popular.",
+    ]
+    if any(not g.by_session for g in record.ranking.groups.values()) and record.models:
+        points.append(
+            "Scores of the binary models are no probabilities as they stand: negatives were sampled. They are for ordering."
+        )
+    if record.config["split"]["by"] == "session":
+        points.append("The periods are random shares of the sessions, not later ones: expect less of a real, later time.")
+    return points
+
+
+def _data(record: Record) -> list[str]:
+    counts, sizes = record.metrics["events"]["counts"], record.sizes
+    types = ", ".join(f"{words.count(n)} {name}" for name, n in counts["types"].items())
+    extra = record.config["events"].get("extra") or []
+    told = (
+        f"{origin(record)}: {words.count(counts['events'])} events ({types}) of {words.count(sizes['sessions'])} sessions and "
+        f"{words.count(sizes['items'])} items. Of an event the models know session, item, time and type. No personal data "
+        "beyond what the ids are to those who can resolve them."
+    )
+    if extra:
+        told += f" The further columns {words.listed(extra)} travel along in events/ and are not used."
+    learners = {"fusion": record.candidates.fusion and record.fusion_learnt, "rankers": record.models, "blend": True}
+    learnt = words.listed(f"the {name}" for name, there in learners.items() if there)
+    return [
+        told,
+        f"{learnt[0].upper()}{learnt[1:]} learnt from the ground truth of the validation period; that of the test period was "
+        "used for the figures only.",
+    ]
+
+
+def _measured(record: Record) -> str:
+    told = (
+        f"recall@{record.targets.k} as the OTTO competition defines it, with 95 % bootstrap intervals over sessions. "
+        "Coverage is the share of the ground truth among the candidates. Validation was scored out of fold, with weights of "
+        "the blend that were chosen on it."
+    )
+    return told if record.figures("test") is not None else f"The test period has no ground truth. {told}"
+
+
+def _metrics(record: Record) -> list[Table]:
+    tables, name = [], record.recall_name
+    for split, period in record.periods.items():
+        figures = record.figures(split)
+        if figures is None:
+            continue
+        intervals, gain = figures["interval"] or {}, figures["gain_over_hand_set_order"]
+        kept, rows = kept_coverage(record.coverage(split)), []
+        for key in record.keys:
+            value, whole = of(figures, name, key), key == "weighted"
+            told = "absent" if value is None else f"{words.share(value)} {words.ends(intervals.get(key))}"
+            change = words.signed(gain["difference"][key], (gain["interval"] or {}).get(key))
+            of_target = ["", "", ""]
+            if not whole:
+                truth, weight = words.count(figures["labels"][key]), f"{record.targets.weights[key]:g}"
+                of_target = [words.share(kept[key]["all"]), truth, weight]
+            rows.append([key, told, change, *of_target])
+        tables.append(Table([period, name, "over the hand-set order", "coverage", "ground truth", "weight"], rows))
+    return tables
+
+
+def _training(record: Record) -> list[str]:
+    if not record.models:
+        return []
+    ranking, features = record.ranking, record.config["features"]
+    negatives = ", ".join(f"{t} {features['negatives'].get(t, 20.0):g}" for t in record.targets.names)
+    texts = [
+        f"A model per target, group and fold: {ranking.folds} folds over the validation sessions, stopped early by the "
+        f"held-out fold. Rows: the positives, and so many negatives for each of them: {negatives}; at most "
+        f"{words.count(features['most_rows'])} rows a target.",
+        f"Seeds: {', '.join(f'{key} {value}' for key, value in seeds(record.config).items())}.",
+    ]
+    if ranking.cascade:
+        told = "; ".join(f"{t} sees {words.listed(e)}" for t, e in ranking.cascade.items())
+        texts.append(f"Cascade: {told}, by their out-of-fold scores.")
+    pooled = [t for t, folder in record.folders.items() if folder == POOL]
+    if pooled:
+        texts.append(f"Models that were trained on the rows of all targets order {words.listed(pooled)}.")
+    if record.search:
+        texts.append("Settings were searched for, target by target; search.json beside the models says what was tried.")
+    return texts
+
+
+def seeds(config: dict, path: str = "") -> dict[str, int]:
+    """{dotted key: seed} of all sections."""
+    found = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= seeds(value, f"{path}{key}.")
+        elif key == "seed" or key.endswith("_seed"):
+            found[f"{path}{key}"] = value
+    return found
+
+
+def _models(record: Record) -> list[Table]:
+    if not record.models:
+        return []
+    values = {name: [getattr(group, c) for c in GROUP] for name, group in record.ranking.groups.items()}
+    groups = Table(["group", *GROUP], [[name, *("all" if v is None else str(v) for v in vs)] for name, vs in values.items()])
+    rows = []
+    for folder, made in record.models.items():
+        for group, folds in made.items():
+            scores = ", ".join(words.share(f.best_score) for f in folds)
+            trees = ", ".join(str(f.best_round + 1) for f in folds)
+            rows.append([called(folder), group, trees, record.ranking.groups[group].metric, scores])
+    models = Table(["models", "group", "trees per fold", "metric", "on the held-out folds"], rows)
+    counts: dict[str, int] = {}
+    for column in record.catalogue.values():
+        counts[column["family"]] = counts.get(column["family"], 0) + 1
+    gains = {folder: family_gains(record, folder) for folder in record.models}
+    families = dict.fromkeys([*counts, *(f for g in gains.values() for f in g)])
+    features = Table(
+        ["family of features", "columns", *(f"gain, {called(f)}" for f in gains)],
+        [[f, str(counts.get(f, 1)), *(words.percent(g.get(f, 0.0)) for g in gains.values())] for f in families],
+    )
+    return [groups, models, features]
+
+
+def _again(record: Record) -> str:
+    device, threads = record.config.get("device"), record.config.get("threads")
+    return (
+        f"The same log, settings, versions, device ({device}) and number of threads ({threads or 'all cores'}) give the same "
+        "bytes. config.yaml of the run directory, here RUN, holds every setting and the path of the log; where that is a "
+        "relative one, give the command where the run was started:"
+    )

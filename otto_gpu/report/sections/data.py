@@ -1,0 +1,51 @@
+"""The log and its periods; settings and versions."""
+
+from __future__ import annotations
+
+import yaml
+
+from otto_gpu.events.stage import SPLITS
+from otto_gpu.report import words
+from otto_gpu.report.charts import Table
+from otto_gpu.report.layout import Hidden, Listing, Section
+from otto_gpu.report.record import Record
+
+
+def section(record: Record) -> Section:
+    counts = record.metrics["events"]["counts"]
+    types = ", ".join(f"{words.count(n)} {name}" for name, n in counts["types"].items())
+    return Section(
+        "data", "Data", [f"{origin(record)}: {words.count(counts['events'])} events ({types})."], [],
+        [Listing("Periods", periods(record), False)],
+    )  # fmt: skip
+
+
+def origin(record: Record) -> str:
+    if record.config["events"].get("format") == "synthetic":
+        return "A generated log of an invented shop"
+    return f"The log at {record.config.get('data')}"
+
+
+def periods(record: Record) -> Table:
+    """What is known before each period, and what is predicted."""
+    rows = []
+    for split in SPLITS:
+        facts, spans = record.metrics["events"]["periods"][split], record.spans[split]
+        labels = facts["labels"]
+        truth = "none" if labels is None else ", ".join(f"{words.count(n)} {t}" for t, n in labels.items())
+        known = f"{words.count(facts['train_events'])} events, {words.between(spans['train'])}"
+        histories = f"{words.count(facts['history_events'])} events, {words.between(spans['history'])}"
+        rows.append([split, known, words.count(facts["sessions"]), histories, truth])
+    return Table(["period", "known before", "sessions", "their histories", "ground truth"], rows)
+
+
+def configuration(record: Record) -> Section:
+    versions = Table(["package", "version"], [[n, v] for n, v in record.metrics["versions"].items()])
+    text = yaml.safe_dump(record.config, sort_keys=False, allow_unicode=True, width=100)
+    device, threads = record.config.get("device", "cpu"), record.config.get("threads")
+    on = f"device {device}, {f'{threads} threads' if threads else 'all cores'}"
+    return Section(
+        "configuration", "Configuration and versions",
+        [f"Figures of {words.moment(record.finished)}, {on}. metrics.json holds the settings under config."],
+        hidden=[Hidden("The resolved configuration", text), Hidden("Versions of the packages", table=versions)],
+    )  # fmt: skip
