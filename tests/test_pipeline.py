@@ -187,6 +187,14 @@ def test_from_and_to(copy):
     assert copy().ran == []
 
 
+def test_a_run_up_to_the_submission_shows_its_figures_and_no_page(tmp_path):
+    config = write_config(tmp_path / "small.yaml", small(200))
+    shown = pipeline("--config", config, "--run-dir", tmp_path / "run", "--to", "submission")
+    assert shown.returncode == 0, shown.stderr
+    assert "recall@20" in shown.stdout and shown.stdout.splitlines()[-1] == f"metrics:    {tmp_path}/run/metrics.json"
+    assert (tmp_path / "run/metrics.json").exists() and not (tmp_path / "run/report.html").exists()
+
+
 def test_to_stops_a_fresh_run(tmp_path):
     result = run_pipeline(small(200), run_dir=tmp_path / "run", to_stage="matrices")
     assert result.ran == ["events", "matrices"] and result.metrics is None

@@ -170,7 +170,7 @@ def _training(record: Record) -> list[str]:
     if ranking.cascade:
         told = "; ".join(f"{t} sees {words.listed(e)}" for t, e in ranking.cascade.items())
         texts.append(f"Cascade: {told}, by their out-of-fold scores.")
-    pooled = [t for t, folder in record.folders.items() if folder == POOL]
+    pooled = [t for t in record.targets.names if record.folders.get(t) == POOL]
     if pooled:
         texts.append(f"Models that were trained on the rows of all targets order {words.listed(pooled)}.")
     if record.search:

@@ -6,9 +6,11 @@ legend inside: the page sets it as text below (`Legend`), where it may wrap.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ try:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+    from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 except ImportError as error:
     raise UserError("the report needs matplotlib, which is not installed: pip install matplotlib") from error
 
@@ -62,6 +64,7 @@ STYLE = {
     "ytick.labelsize": TEXT,
     "ytick.major.size": 0,
     "text.color": COLOURS["ink"],
+    "text.parse_math": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "lines.linewidth": 2,
@@ -143,10 +146,10 @@ def lines(
             )  # fmt: skip
         for x, low, high, name in upright:
             axes.plot([x, x], [low, high], color=COLOURS[name], linewidth=1.5, alpha=0.45)
-        if log_x:
-            axes.set_xscale("log")
-        if log_y:
-            axes.set_yscale("log")
+        for axis, wanted, scale in ((axes.xaxis, log_x, axes.set_xscale), (axes.yaxis, log_y, axes.set_yscale)):
+            if wanted:
+                scale("log")
+                axis.set_minor_locator(NullLocator())
         if x_ticks is not None:
             axes.xaxis.set_major_locator(FixedLocator(x_ticks))
             axes.xaxis.set_major_formatter(FixedFormatter([f"{x:g}" for x in x_ticks]))
@@ -167,6 +170,9 @@ def lines(
             axes.plot([low, high], [low, high], color=COLOURS["muted"], linewidth=1, linestyle=DASHES[2])
             axes.set_xlim(low, high)
             axes.set_ylim(low, high)
+            if log_x and log_y and high < 100 * low:  # powers of ten alone would be too few marks
+                for axis in (axes.xaxis, axes.yaxis):
+                    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.set_xlabel(x_label)
         _above(axes, y_label)
         return _svg(figure)
@@ -223,7 +229,7 @@ def bars(rows: Sequence[tuple[str, Sequence[float | None]]], colours: Sequence[s
     height = sum(line + each * (thick + 2) + 7 for _ in rows) + 4
     values = [v for _, vs in rows for v in vs if v is not None]
     top = top or max(values, default=1) or 1
-    with matplotlib.rc_context(STYLE):
+    with _style():
         figure = Figure(figsize=(WIDTH / 72, height / 72))
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
@@ -260,8 +266,15 @@ def _above(axes, text: str) -> None:
 
 
 @contextmanager
+def _style():
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph ")  # the browser has the letters that matplotlib's font lacks
+        yield
+
+
+@contextmanager
 def _drawing(height: float):
-    with matplotlib.rc_context(STYLE):
+    with _style():
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         figure.get_layout_engine().set(w_pad=2 / 72, h_pad=3 / 72)
         yield figure, figure.add_subplot()
@@ -270,20 +283,23 @@ def _drawing(height: float):
 def _svg(figure: Figure) -> Markup:
     """Without what an SVG file needs and a page does not; a name inside it is nobody else's on the page."""
     file = io.StringIO()
-    with matplotlib.rc_context(STYLE):
+    with _style():
         FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     view = re.search(r'viewBox="[^"]+"', text)[0]
     text = re.sub(r"<svg[^>]*>", f"<svg {view}>", text, count=1)
+    own = hashlib.sha256(text.encode()).hexdigest()[:8]
     used = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text))
-    text = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{own}-{m[1]}"' if m[1] in used else "", text)
+    text = re.sub(r'(xlink:href="#|url\(#)', lambda m: f"{m[1]}{own}-", text)
     text = re.sub(r"font: (?:(\w+) )?([\d.]+px) [^;\"]+", lambda m: f"font-size: {m[2]}", text)
     text = re.sub(r"font-family: [^;\"]+;? ?", "", text)
     for name, code in COLOURS.items():
         text = text.replace(code, f"var(--{name})")
     text = text.replace("xlink:href", "href")
-    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)  # a hundredth of a pixel is fine enough
+    # a hundredth of a pixel is fine enough
+    text = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d+\.\d{2})\d+", r"\1", tag[0]), text)
     text = re.sub(r"\s*\n\s*", "\n", text)
     return Markup(text)  # matplotlib has escaped the text that it was given

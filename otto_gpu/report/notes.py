@@ -70,7 +70,7 @@ def _models(record: Record) -> list[Note]:
     if without:
         told = f"No rankers for {words.listed(without)}: too few positives to train on, so the hand-set order stands."
         found.append(Note(WARNING, told))
-    pooled = [t for t, folder in record.folders.items() if folder == POOL and t not in absent]
+    pooled = [t for t in record.targets.names if record.folders.get(t) == POOL and t not in absent]
     if pooled:
         found.append(Note(NOTE, f"Too few positives of {words.listed(pooled)} alone: ranked by models of all targets."))
     for folder, groups in record.models.items():
@@ -79,7 +79,7 @@ def _models(record: Record) -> list[Note]:
                 told = f"{missing} of {record.ranking.folds} folds of {folder}, {group} could not be trained."
                 found.append(Note(WARNING, told))
     weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in record.metrics["blend"].items()}
-    alone = [t for t in record.folders if weights[t].get(RECALL) == 1]
+    alone = [t for t in record.targets.names if t in record.folders and weights[t].get(RECALL) == 1]
     if alone:
         told = (
             f"The blend gives the models of {words.listed(alone)} no weight: they did not order better than the hand-set order."

@@ -28,6 +28,6 @@ def write(record: Record, page: Path, card: Path | None) -> list[Path]:
 
 def save(path: Path, text: str) -> None:
     try:
-        write_atomically(path, lambda p: p.write_text(text))
+        write_atomically(path, lambda p: p.write_text(text, encoding="utf-8", errors="replace"))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None

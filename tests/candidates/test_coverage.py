@@ -1,11 +1,11 @@
 """Coverage by sets."""
 
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 
-from otto_gpu.candidates.coverage import DEPTHS, PERCENTILES, Coverage, label_rows
+from otto_gpu.candidates.coverage import CURVE, DEPTHS, PERCENTILES, Coverage, label_rows
 from otto_gpu.events.labels import Labels
 from tests.worlds import synthetic_world
 
@@ -57,7 +57,17 @@ def test_table(case, chunks):
     table = coverage.table(totals)
     assert list(table) == [*sources, "all"]
 
+    curves = coverage.curves(totals)
+    assert curves.keys() == table.keys()
+    for source, target in product(table, TARGETS):
+        curve = dict(zip(CURVE, curves[source][target], strict=True))
+        assert [curve[depth] for depth in DEPTHS] == [table[source][target][str(depth)] for depth in DEPTHS]
+        assert all(a <= b for a, b in pairwise(curve.values())) and curve[CURVE[-1]] == table[source][target]["all"]
+
     frame = candidates.to_table().to_pandas()
+    first = frame[frame["recall_clicks_rank"] == 0]
+    found = sum((s, a) in truth_of(labels, 2) for s, a in zip(first["session"], first["aid"], strict=True))
+    assert curves["clicks"]["orders"][0] == pytest.approx(found / totals["orders"], abs=1e-5)
     for source in table:
         sizes = []
         found = {t: dict.fromkeys([*map(str, DEPTHS), "all"], 0) for t in TARGETS}
@@ -90,3 +100,4 @@ def test_without_ground_truth(case):
     table = coverage.table({})
     assert table["all"]["orders"] == {"20": None, "50": None, "100": None, "all": None}
     assert table["all"]["candidates"]["mean"] > 0
+    assert set(coverage.curves({})["all"]["orders"]) == {None}
