@@ -19,6 +19,7 @@ import orjson
 import pyarrow as pa
 from pydantic import ValidationError
 
+from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import UserError
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.official import read_labels, read_predictions
@@ -185,18 +186,17 @@ def evaluate_files(
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        targets = _targets(options.weights, options.k)
-        if options.bootstrap < 0:
-            raise UserError(f"--bootstrap: expected the number of draws, 0 or more, got {options.bootstrap}")
-        figures = evaluate_files(
-            options.test_labels, options.predictions, targets, options.official_quirks, options.bootstrap, options.seed
-        )
-    except UserError as error:
-        if options.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: _run(options), options.debug)
+
+
+def _run(options: argparse.Namespace) -> int:
+    targets = _targets(options.weights, options.k)
+    for name in ("bootstrap", "seed"):
+        if getattr(options, name) < 0:
+            raise UserError(f"--{name}: expected a number, 0 or more, got {getattr(options, name)}")
+    figures = evaluate_files(
+        options.test_labels, options.predictions, targets, options.official_quirks, options.bootstrap, options.seed
+    )
     _show(figures, targets, sys.stderr if options.json else sys.stdout)
     if options.json:
         print(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode())
@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m otto_gpu.evaluate", description="Recall@k and weighted score of a submission, with 95 % intervals."
     )
     parser.add_argument("--test-labels", type=Path, required=True, metavar="FILE", help="the official test_labels.jsonl")

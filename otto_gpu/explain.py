@@ -17,6 +17,7 @@ import pyarrow as pa
 from otto_gpu.arrays import home
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.trace import trace
+from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import UserError
 from otto_gpu.events.incoming import Incoming
 from otto_gpu.events.log import EventLog
@@ -181,15 +182,15 @@ def _features(recommender: Recommender, session: Session, target: str, row: int,
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    try:
-        recommender = Recommender.load(given.run, given.device)
-        log = _one_session(read_sessions(given.sessions, recommender.config).log, given.session)
-        answer = explain_log(recommender, log, given.aid, given.target, given.top)
-    except UserError as error:
-        if given.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return run_command(lambda: _run(given), given.debug)
+
+
+def _run(given: argparse.Namespace) -> int:
+    if given.top < 0:
+        raise UserError(f"--top: expected a number of features, 0 or more, got {given.top}")
+    recommender = Recommender.load(given.run, given.device)
+    log = _one_session(read_sessions(given.sessions, recommender.config).log, given.session)
+    answer = explain_log(recommender, log, given.aid, given.target, given.top)
     if given.json:
         print(orjson.dumps(answer, option=orjson.OPT_INDENT_2, default=str).decode())
     else:
@@ -240,7 +241,7 @@ def _key(aid, part: dict) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m otto_gpu.explain", description="Why an item stands where it stands in the lists of a session."
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory, such as runs/demo")

@@ -19,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from otto_gpu import __version__
+from otto_gpu.command import Parser, run_command
 from otto_gpu.config import Config, known_configs, load_config
 from otto_gpu.device import Device, choose_device
 from otto_gpu.embeddings.settings import EmbeddingsConfig
@@ -270,16 +271,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, what in STAGES.items():
             print(f"{name:12} {what}")
         return 0
-    try:
-        return _run(given)
-    except UserError as error:
-        if given.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return run_command(lambda: _run(given), given.debug, "stopped; the same command goes on from here")
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -321,7 +313,7 @@ def _dry_run(config: Config, given: argparse.Namespace, reporter: Reporter) -> i
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m otto_gpu.pipeline",
         description="An event log in, three ranked lists for every open session out. Without arguments: a generated demo log. "
         "What was done before and has not changed is not done again.",

@@ -23,11 +23,13 @@ from otto_gpu.candidates.fuse import Candidates, popular_items
 from otto_gpu.candidates.fusion import FUSION, Inputs, choose, kept, load_models, reciprocal_ranks
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.sources import Sources
+from otto_gpu.command import Parser, run_command
 from otto_gpu.config import Config, load_config
 from otto_gpu.device import Device, choose_device
 from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_vectors, load_weights
 from otto_gpu.errors import UserError
+from otto_gpu.events.checks import doubted_unit
 from otto_gpu.events.incoming import Incoming, Reader, within
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_submission
@@ -272,15 +274,7 @@ def read_sessions(path: Path, config: Config) -> ReadResult:
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    try:
-        return _run(given)
-    except UserError as error:
-        if given.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run_command(lambda: _run(given), given.debug)
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -289,6 +283,8 @@ def _run(given: argparse.Namespace) -> int:
     reporter = Reporter()
     recommender = Recommender.load(given.run, given.device, given.threads)
     read = read_sessions(given.sessions, recommender.config)
+    if doubt := doubted_unit(read.log.ts, recommender.config.events.ts_unit):
+        reporter.say(f"warning: {doubt}, as in the run's log")
     made = recommender.recommend_log(read.log, given.k)
     made.write(given.out)
     if read.counts["rejected"]:
@@ -302,7 +298,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m otto_gpu.recommend",
         description="The lists of a finished run for new sessions, as a CSV in the official format.",
     )

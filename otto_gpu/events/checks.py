@@ -18,6 +18,8 @@ from otto_gpu.events.ids import compact_ids, encoded
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.schema import nearest
 
+UNITS = ("s", "ms", "us", "ns")
+YEAR_1990_MS, YEAR_2100_MS = 631_152_000_000, 4_102_444_800_000
 YEAR_2200_MS = 7_258_118_400_000
 KEPT_ROWS = 100_000  # rejected rows whose text is kept; all are counted
 KEPT_TEXT = 500
@@ -252,6 +254,20 @@ def to_milliseconds(column: pa.Array, unit: str) -> tuple[np.ndarray, np.ndarray
     scaled = np.where(valid, values, 0) * (1000 if unit == "s" else 1 / PER_MS.get(unit, 1))
     # clipped: beyond int64 a cast would be undefined, and both ends are rejected in any case
     return np.rint(np.clip(scaled, -2.0 * YEAR_2200_MS, 2.0 * YEAR_2200_MS)).astype(np.int64), valid
+
+
+def doubted_unit(ts: np.ndarray, unit: str) -> str | None:
+    """A warning where times (int64 [n], ms) lie about 1970 and would lie in our days if they were in a larger unit than
+    `unit`; None where they may be right. A clock that begins at 0 is nobody's mistake."""
+    if not len(ts) or unit not in UNITS:
+        return None
+    first, last = int(ts.min()), int(ts.max())
+    for larger in UNITS[: UNITS.index(unit)]:
+        factor = 1000 ** (UNITS.index(unit) - UNITS.index(larger))
+        if first * factor >= YEAR_1990_MS and last * factor < YEAR_2100_MS:
+            days = " to ".join(dict.fromkeys(str(datetime.fromtimestamp(t / 1000, UTC).date()) for t in (first, last)))
+            return f"all times lie in {days}: if ts is in {larger} and not in {unit}, set events.ts_unit to {larger!r}"
+    return None
 
 
 def _numbers(text: pa.Array, prefer_float: bool) -> pa.Array:

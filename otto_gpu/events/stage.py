@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from otto_gpu.columns import ID
+from otto_gpu.errors import UserError
+from otto_gpu.events.checks import doubted_unit
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
@@ -43,7 +45,13 @@ def run(
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
                 raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
-    periods = split_log(log, split, targets, result.from_test_file)
+    doubt = None if events.format == "synthetic" else doubted_unit(log.ts, events.ts_unit)
+    if doubt:
+        reporter.say(f"  warning: {doubt}")
+    try:
+        periods = split_log(log, split, targets, result.from_test_file)
+    except UserError as error:
+        raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
     absent = [t for t in targets.types if not counts["types"].get(t)]
     for name in absent:
         reporter.say(f"  the log has no {name}: reported as absent, left out of the weighted score")

@@ -27,6 +27,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
+from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.visitors import DAY, HOUR, count, fill, permutation
@@ -277,7 +278,7 @@ class _Bar:
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code (2: the user's error, said in one line)."""
-    parser = argparse.ArgumentParser(prog="python -m otto_gpu.events.synthetic", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m otto_gpu.events.synthetic", description=__doc__.split("\n")[0])
     parser.add_argument("--sessions", type=int, required=True, help="how many sessions (OTTO: 12.9 million)")
     parser.add_argument("--seed", type=int, default=42, help="another seed, another log (default: 42)")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
@@ -285,15 +286,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--days", type=int, default=28, help="how many days the log covers (default: 28)")
     parser.add_argument("--items", type=int, help="how many items (default: 0.144 a session, as OTTO; 100 at least)")
     args = parser.parse_args(argv)
+    return run_command(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     ending = args.out.suffix.lstrip(".").lower()
     format = args.format or (ending if ending in FORMATS else "parquet")
-    try:
-        _check(args.sessions, args.seed, args.items, args.days)
-        with (_Bar if sys.stderr.isatty() else _Lines)(args.sessions) as progress:
-            events = write_log(args.out, args.sessions, args.seed, args.items, format, args.days, progress=progress)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    _check(args.sessions, args.seed, args.items, args.days)
+    with (_Bar if sys.stderr.isatty() else _Lines)(args.sessions) as progress:
+        events = write_log(args.out, args.sessions, args.seed, args.items, format, args.days, progress=progress)
     print(f"{args.out}: {args.sessions:,} sessions, {events:,} events")
     return 0
 

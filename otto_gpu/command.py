@@ -1,0 +1,52 @@
+"""What the command lines share: whatever a user or the machine gets wrong ends in one line on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from otto_gpu.errors import UserError
+
+MISTAKE, STOPPED = 2, 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with the options in one line, as everything else does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"error: {in_one_line(message)}; --help explains the options\n")
+
+
+def run_command(run: Callable[[], int], debug: bool = False, stopped: str = "stopped") -> int:
+    """The exit code of run(). debug: errors keep their traceback; stopped: what is said after Ctrl-C."""
+    try:
+        return run()
+    except (UserError, OSError, MemoryError) as error:
+        if debug:
+            raise
+        if isinstance(error, BrokenPipeError):  # who read our output has left: nothing to tell, and nobody to tell it to
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return MISTAKE
+        print(f"error: {in_one_line(_told(error))}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return STOPPED
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"not enough memory{': ' if str(error) else ''}{error}; lower memory_limit, or give a smaller log"
+    where = f"{error.filename}: " if getattr(error, "filename", None) else ""
+    return f"{where}{error.strerror or error}"
+
+
+def in_one_line(text: str, most: int = 2000) -> str:
+    """Without line ends and other control characters, as ids and names of files may hold them."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= most else line[:most] + "..."
