@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from otto_gpu.arrays import home, on_device
 from otto_gpu.device import Device
-from otto_gpu.errors import MissingExtra
+from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.ranking.forest import Forest
 from otto_gpu.ranking.settings import Group
 
@@ -122,15 +124,26 @@ def _first(batches: Batches) -> Batches:
     return give
 
 
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """XGBoost's errors as the user's: a parameter that it does not take, a model that it cannot read."""
+    try:
+        yield
+    except xgboost.core.XGBoostError as error:
+        said = re.sub(r"^\[[\d:]+\] \S+: ", "", str(error).strip().splitlines()[0])
+        raise UserError(f"{what}: XGBoost says: {said}") from error
+
+
 def train(group: Group, prepared: tuple, device: str, threads: int, seed: int):
     """(model, log): log has per round what XGBoost reports ({"train": {...}, "eval": {"auc": [...]}}), best_round, and
     best_score: group.metric on the held-out fold in that round."""
     data, evaluation, shown = prepared
     log: dict = {}
-    model = xgboost.train(
-        _params(group, device, threads, seed), data, group.rounds, evals=[(shown, "train"), (evaluation, "eval")],
-        evals_result=log, verbose_eval=False, early_stopping_rounds=group.early_stopping,
-    )  # fmt: skip
+    with _refused("ranking.groups"):
+        model = xgboost.train(
+            _params(group, device, threads, seed), data, group.rounds, evals=[(shown, "train"), (evaluation, "eval")],
+            evals_result=log, verbose_eval=False, early_stopping_rounds=group.early_stopping,
+        )  # fmt: skip
     best = model.best_iteration
     log["best_round"], log["best_score"] = best, model.best_score
     # what came after the best round is not used: models are cut to it when they are kept
@@ -159,7 +172,8 @@ def _params(group: Group, device: str, threads: int, seed: int) -> dict:
 
 def load(path: Path, device: str, threads: int):
     model = xgboost.Booster()
-    model.load_model(path)
+    with _refused(str(path)):
+        model.load_model(path)
     model.set_param({"device": device, "nthread": threads})
     return model
 
