@@ -36,7 +36,7 @@ DEMO = {"name": "demo", "events": {"format": "synthetic"}}
 class Config(Section):
     """A run: where the log is, who computes, and a section for each part of the way."""
 
-    name: str = Field("run", pattern=r"^[\w.-]+$", description="names the run directory: runs/<name>")
+    name: str = Field("run", pattern=r"^[\w-][\w.-]*$", description="names the run directory: runs/<name>")
     data: Path | None = Field(None, description="file, folder or glob with the log; --data goes before it")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto: cuda where all that it takes is there, else cpu; cuda: an error where it is not"
@@ -157,8 +157,10 @@ def _read(path: Path) -> dict:
         place = getattr(error, "problem_mark", None)
         line = f":{place.line + 1}" if place else ""
         raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: nested too deeply") from None
     if not isinstance(values, dict | None):
         raise UserError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
     return values or {}
@@ -170,7 +172,7 @@ def _apply(values: dict, change: str) -> None:
         raise UserError(f"--set {change}: expected key=value, such as ranking.folds=5")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"--set {change}: the value is not valid YAML") from None
     *path, last = key.split(".")
     place, default = values, Config().model_dump(mode="json")

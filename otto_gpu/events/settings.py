@@ -71,8 +71,10 @@ class SplitConfig(Section):
     """
 
     by: Literal["time", "session"] = Field("time", description="session: for logs without an absolute clock")
-    test_days: float = Field(7, gt=0, description="by time: the test period's length, up to the log's last event")
-    validation_days: float = Field(7, gt=0, description="by time: the validation period's length, up to the test period")
+    test_days: float = Field(7, gt=0, le=100_000, description="by time: the test period's length, up to the log's last event")
+    validation_days: float = Field(
+        7, gt=0, le=100_000, description="by time: the validation period's length, up to the test period"
+    )
     test_start: datetime | None = Field(None, description="by time: where the test period begins (UTC), instead of test_days")
     validation_start: datetime | None = Field(
         None, description="by time: where the validation period begins (UTC), instead of validation_days"
