@@ -163,6 +163,8 @@ def evaluate_files(
     and a KeyError); without quirks such a type is left out and such a session has no hits.
     """
     official = read_labels(labels, targets.names, zero_is_none=quirks)
+    if not len(official.labels):
+        raise UserError(f"{labels}: no labels of the types {', '.join(targets.names)}: there is nothing to score")
     given = read_predictions(predictions, targets.names, targets.k, official.sessions, official.items)
     hits, truth = count_hits(official.labels, given.lists, np.arange(len(official.sessions)), targets)
     figures = score(hits, truth, targets, bootstrap, seed)
