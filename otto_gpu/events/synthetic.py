@@ -146,8 +146,8 @@ def write_log(
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "not a regular file")
         with partial.open("wb") as file:
             done = _write(blocks, file, format, progress)
             file.flush()
