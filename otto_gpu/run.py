@@ -15,6 +15,7 @@ import resource
 import shutil
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -77,9 +78,15 @@ class Run:
         """
         ran = []
         after = None  # the fingerprint of the stage before
+        verify = not all(done for name, done in self.plan(stages, seed, force_from)[: _place(stages, last)])
         for stage, fingerprint, done in self._judged(stages, seed, force_from):
+            manifest = self.manifest(stage.name)
+            # what is built upon is looked at once; where there is nothing to do, it is not read
+            if done and verify and (found := self.damaged(manifest)):
+                self.reporter.say(f"{stage.name}: {found} is not what was written: made again")
+                done = False
             if done:
-                self.manifests[stage.name] = self.manifest(stage.name)
+                self.manifests[stage.name] = manifest
                 self._remove_leftovers(stage.name)
                 self.reporter.say(f"{stage.name}: unchanged", style="dim")
             else:
@@ -103,13 +110,26 @@ class Run:
             yield stage, above, bool(not forced and manifest and manifest["fingerprint"] == above and self._whole(manifest))
 
     def manifest(self, stage: str) -> dict | None:
+        """None where there is none, or none that a stage wrote: somebody may have edited it."""
         try:
-            return json.loads(self._manifest_path(stage).read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            found = json.loads(self._manifest_path(stage).read_text())
+            files, sums = found["files"], found.get("sums", {})
+            whole = isinstance(found["fingerprint"], str) and isinstance(found["versions"]["otto_gpu"], str)
+            whole = whole and all(isinstance(n, int) for part in (files, sums) for n in part.values())
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None
+        return found if whole and all(_inside(name) for name in files) else None
 
-    def finished(self, last: str) -> None:
-        """UserError unless the stage `last` is done, and every one before it is the one that it was made from."""
+    def damaged(self, manifest: dict, below: tuple[str, ...] = ("",)) -> Path | None:
+        """The first file of a stage that no longer holds what the stage wrote; below: beginnings of names that matter."""
+        for name, expected in manifest.get("sums", {}).items():
+            if name.startswith(below) and checksum(self.directory / name) != expected:
+                return self.directory / name
+        return None
+
+    def finished(self, last: str, below: tuple[str, ...] = ()) -> None:
+        """UserError unless the stage `last` is done, and every one before it is the one that it was made from; below: the
+        beginnings of names of files whose content is compared with what was written."""
         unfinished = f"{self.directory}: the run is not finished; run the pipeline on it to its end first"
         if not self.directory.is_dir():
             raise UserError(f"{self.directory}: no such run directory")
@@ -122,6 +142,8 @@ class Run:
                     f"{self.directory}: made by otto_gpu {stage['versions']['otto_gpu']}, this is {__version__}; "
                     "run the pipeline on it again"
                 )
+            if below and (found := self.damaged(stage, below)):
+                raise UserError(f"{found}: not what the run wrote; run the pipeline on it again, with --from {stage['stage']}")
             if stage.get("after") is None:
                 break
             stage = by_fingerprint.get(stage["after"])
@@ -158,7 +180,7 @@ class Run:
         self._manifest_path(stage.name).unlink(missing_ok=True)
         for name in before["files"]:  # also what the stage does not make any more
             remove(self.directory / name)
-        files = {}
+        files, sums = {}, {}
         for name in stage.outputs:
             made, place = folder / name, self.directory / name
             remove(place)
@@ -169,9 +191,11 @@ class Run:
             for path in [place] if place.is_file() else sorted(place.rglob("*")):
                 if path.is_file():
                     files[str(path.relative_to(self.directory))] = path.stat().st_size
+                    sums[str(path.relative_to(self.directory))] = checksum(path)
         manifest = {
             "stage": stage.name, "fingerprint": fingerprint, "after": after, "settings": stage.settings(),
             "versions": versions(), **facts, "seconds": round(seconds, 3), "peak_memory_mb": peak_memory_mb(), "files": files,
+            "sums": sums,
         }  # fmt: skip
         self._manifest_path(stage.name).parent.mkdir(exist_ok=True)
         write_atomically(self._manifest_path(stage.name), lambda p: p.write_text(json.dumps(manifest, indent=1, default=str)))
@@ -212,6 +236,25 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file: what a disk, a copy or an editor changed shows, at the speed of reading."""
+    found = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found = zlib.crc32(block, found)
+    return found
+
+
+def _inside(name: str) -> bool:
+    """Whether a name in a manifest stays in the run directory: what it names may be removed."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
+def _place(stages: list[Stage], last: str | None) -> int:
+    """How many stages there are up to `last`."""
+    return next((i + 1 for i, stage in enumerate(stages) if stage.name == last), len(stages))
 
 
 def _digest(value: Any) -> str:
