@@ -36,6 +36,7 @@ from otto_gpu.events.official import write_submission
 from otto_gpu.events.read import ReadResult, read_log
 from otto_gpu.events.stage import load_ids, load_period
 from otto_gpu.features.stage import feature_maker
+from otto_gpu.pipeline import made_with
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.predict import score_block
@@ -44,6 +45,7 @@ from otto_gpu.ranking.settings import RECALL
 from otto_gpu.run import Run
 
 SPLIT = "test"  # the period that knows the whole log
+READ = ("events/", f"matrices/{SPLIT}/", f"embeddings/{SPLIT}/", "candidates/fusion/", "models/", "blend.json")
 MOST = 1000  # items of a list
 FEW = 8  # sessions; fewer are done on one thread: several would wait for each other, above all on a busy machine
 
@@ -139,9 +141,13 @@ class Recommender:
     @classmethod
     def load(cls, run_dir: str | Path, device: str = "auto", threads: int | None = None) -> Recommender:
         """Of a finished run. threads: of its kernels, None: all cores. UserError where the run is not whole."""
-        run_dir = Path(run_dir)
-        Run(run_dir, Reporter(quiet=True)).finished("submission")
-        return cls(run_dir, load_config(run_dir / "config.yaml"), choose_device(device), threads)
+        if threads is not None and threads < 1:
+            raise UserError(f"threads must be 1 or more, got {threads}")
+        run = Run(Path(run_dir), Reporter(quiet=True))
+        run.finished("submission", READ)
+        config = load_config(run.directory / "config.yaml")
+        made_with(run, config)
+        return cls(run.directory, config, choose_device(device), threads)
 
     @property
     def targets(self) -> list[str]:
@@ -278,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.out.is_dir() or not given.out.absolute().parent.is_dir():
+    if (given.out.exists() and not given.out.is_file()) or not given.out.absolute().parent.is_dir():
         raise UserError(f"--out {given.out}: must be a file in a folder that is there")
     reporter = Reporter()
     recommender = Recommender.load(given.run, given.device, given.threads)
