@@ -163,7 +163,7 @@ def evaluate_files(
     and a KeyError); without quirks such a type is left out and such a session has no hits.
     """
     official = read_labels(labels, targets.names, zero_is_none=quirks)
-    if not len(official.labels):
+    if not len(official.labels) and not quirks:
         raise UserError(f"{labels}: no labels of the types {', '.join(targets.names)}: there is nothing to score")
     given = read_predictions(predictions, targets.names, targets.k, official.sessions, official.items)
     hits, truth = count_hits(official.labels, given.lists, np.arange(len(official.sessions)), targets)
@@ -193,9 +193,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     targets = _targets(options.weights, options.k)
-    for name in ("bootstrap", "seed"):
+    for name, what in (("bootstrap", "the number of draws"), ("seed", "a number")):
         if getattr(options, name) < 0:
-            raise UserError(f"--{name}: expected a number, 0 or more, got {getattr(options, name)}")
+            raise UserError(f"--{name}: expected {what}, 0 or more, got {getattr(options, name)}")
     figures = evaluate_files(
         options.test_labels, options.predictions, targets, options.official_quirks, options.bootstrap, options.seed
     )
