@@ -23,7 +23,9 @@ class Parser(argparse.ArgumentParser):
 def run_command(run: Callable[[], int], debug: bool = False, stopped: str = "stopped") -> int:
     """The exit code of run(). debug: errors keep their traceback; stopped: what is said after Ctrl-C."""
     try:
-        return run()
+        code = run()
+        sys.stdout.flush()  # here, where it can be told that it fails
+        return code
     except (UserError, OSError, MemoryError) as error:
         if debug:
             raise

@@ -281,14 +281,14 @@ def _on_threads(threads: int, run: Callable[[Path], dict]) -> Callable[[Path], d
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    if given.list_stages:
-        for name, what in STAGES.items():
-            print(f"{name:12} {what}")
-        return 0
     return run_command(lambda: _run(given), given.debug, "stopped; the same command goes on from here")
 
 
 def _run(given: argparse.Namespace) -> int:
+    if given.list_stages:
+        for name, what in STAGES.items():
+            print(f"{name:12} {what}")
+        return 0
     config = load_config(given.config, given.set)
     reporter = Reporter()
     if given.dry_run:
