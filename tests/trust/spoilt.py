@@ -157,7 +157,12 @@ MISTAKES = {
     "very long name": (lambda p: p.pipeline("a" * 5000), "aaa"),
     "unknown ending": (lambda p: p.log("log.xls", csv()), "the format does not show"),
     "formats mixed": (
-        lambda p: doing((p.folder / "logs").mkdir(), p.write("logs/a.csv", csv()), p.log("logs/b.jsonl", jsonl()), p.pipeline(p.folder / "logs")),
+        lambda p: doing(
+            (p.folder / "logs").mkdir(),
+            p.write("logs/a.csv", csv()),
+            p.log("logs/b.jsonl", jsonl()),
+            p.pipeline(p.folder / "logs"),
+        ),
         "more than one format",
     ),
     "empty CSV": (lambda p: p.log("log.csv", b""), "the file is empty"),
@@ -177,15 +182,19 @@ MISTAKES = {
         lambda p: doing(scratched(p.write("log.jsonl.gz", gzip.compress(jsonl()))), p.pipeline(p.folder / "log.jsonl.gz")),
         "cannot be read as jsonl",
     ),
-    "truncated Parquet": (lambda p: doing(shortened(parquet(p)), p.pipeline(p.folder / "log.parquet")), "cannot be read as parquet"),
+    "truncated Parquet": (
+        lambda p: doing(shortened(parquet(p)), p.pipeline(p.folder / "log.parquet")),
+        "cannot be read as parquet",
+    ),
     "Parquet, bytes changed": (
-        lambda p: doing(
-            [scratched(parquet(p)) for _ in range(1)], p.pipeline(p.folder / "log.parquet")
-        ),
+        lambda p: doing([scratched(parquet(p)) for _ in range(1)], p.pipeline(p.folder / "log.parquet")),
         "log.parquet",
     ),
     "CSV called Parquet": (lambda p: p.log("log.parquet", csv()), "cannot be read as parquet"),
-    "float ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"].astype(float)))), "ids must be integers or strings"),
+    "float ids": (
+        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"].astype(float)))),
+        "ids must be integers or strings",
+    ),
     "NaN ids": (
         lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(np.where(f["aid"] > f["aid"].median(), np.nan, 1.0)))),
         "ids must be integers or strings",
@@ -204,15 +213,22 @@ MISTAKES = {
     "unknown types": (lambda p: p.log("log.csv", csv().replace(b"clicks", b"zoom")), "unknown type"),
     "types of the log unknown": (lambda p: p.log("log.csv", csv(), events={"types": {"clicks": "looks"}}), "looks"),
     "all times in ns": (lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] * 10**6))), "events.ts_unit"),
-    "all times in s": (lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] // 1000)), split={}), "events.ts_unit to 's'"),
+    "all times in s": (
+        lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] // 1000)), split={}),
+        "events.ts_unit to 's'",
+    ),
     "far future": (lambda p: p.log("log.csv", csv(rows().assign(ts=9 * 10**12))), "year 2200"),
     "one session": (lambda p: p.log("log.csv", csv(rows().assign(session=1))), "no session with 2 events"),
     "one event": (lambda p: p.log("log.csv", csv(rows()[:1])), "no session with 2 events"),
     "all the same event": (lambda p: p.log("log.csv", csv(pd.concat([rows()[:1]] * 500))), "no session with 2 events"),
     "sessions of one event": (lambda p: p.log("log.csv", csv(rows().drop_duplicates("session"))), "no session with 2 events"),
     "a file that is all test": (
-        lambda p: doing((p.folder / "logs").mkdir(), p.write("logs/train.csv", HEADER), p.write("logs/test.csv", csv()),
-                        p.pipeline(p.folder / "logs", events={"test_file": "test.csv"})),
+        lambda p: doing(
+            (p.folder / "logs").mkdir(),
+            p.write("logs/train.csv", HEADER),
+            p.write("logs/test.csv", csv()),
+            p.pipeline(p.folder / "logs", events={"test_file": "test.csv"}),
+        ),
         "test.csv|no session",
     ),
     "all before the first event": (lambda p: p.log("log.csv", csv(), events={"before": "2000-01-01"}), "events.before"),
@@ -220,8 +236,14 @@ MISTAKES = {
     "config that is not there": (lambda p: ("pipeline", ["--config", p.folder / "none.yaml"]), "no such file"),
     "config is a folder": (lambda p: ("pipeline", ["--config", p.folder]), "no such file"),
     "config with a way up": (lambda p: ("pipeline", ["--config", "../configs/none"]), "no such file"),
-    "name with a way up": (lambda p: ("pipeline", ["--config", p.config(name="../../elsewhere"), "--data", p.write("a.csv", csv())]), "name: "),
-    "name that is a way up": (lambda p: ("pipeline", ["--config", p.config(name=".."), "--data", p.write("a.csv", csv()), "--dry-run"]), "name: "),
+    "name with a way up": (
+        lambda p: ("pipeline", ["--config", p.config(name="../../elsewhere"), "--data", p.write("a.csv", csv())]),
+        "name: ",
+    ),
+    "name that is a way up": (
+        lambda p: ("pipeline", ["--config", p.config(name=".."), "--data", p.write("a.csv", csv()), "--dry-run"]),
+        "name: ",
+    ),
     "broken YAML": (lambda p: ("pipeline", ["--config", p.write("c.yaml", b"a: [1\nb")]), r"c.yaml:\d+: not valid YAML"),
     "YAML with a Python tag": (
         lambda p: ("pipeline", ["--config", p.write("c.yaml", b"name: !!python/object/apply:os.system ['true']\n")]),
@@ -231,7 +253,10 @@ MISTAKES = {
         lambda p: ("pipeline", ["--config", p.write("c.yaml", _billion())]),
         "c.yaml",
     ),
-    "YAML that holds itself": (lambda p: ("pipeline", ["--config", p.write("c.yaml", b"events: &e\n  columns: *e\n")]), "c.yaml"),
+    "YAML that holds itself": (
+        lambda p: ("pipeline", ["--config", p.write("c.yaml", b"events: &e\n  columns: *e\n")]),
+        "c.yaml",
+    ),
     "YAML of depth": (lambda p: ("pipeline", ["--config", p.write("c.yaml", b"a: " + b"[" * 5000 + b"]" * 5000)]), "c.yaml"),
     "YAML of NUL": (lambda p: ("pipeline", ["--config", p.write("c.yaml", b"name: a\0b\n")]), "c.yaml"),
     "YAML, latin-1": (lambda p: ("pipeline", ["--config", p.write("c.yaml", "name: ä\n".encode("latin-1"))]), "c.yaml"),
@@ -245,17 +270,29 @@ MISTAKES = {
     "NaN in the config": (lambda p: p.log("log.csv", csv(), memory_limit=float("nan")), "memory_limit"),
     "infinite days": (lambda p: p.log("log.csv", csv(), split={"test_days": float("inf")}), "split.test_days"),
     "days beyond all times": (lambda p: p.log("log.csv", csv(), split={"test_days": 1e300}), "split"),
-    "rule of an unknown type": (lambda p: p.log("log.csv", csv(), matrices={"rules": {"mine": {"right": ["views"], "keep": 20}}}), "views"),
+    "rule of an unknown type": (
+        lambda p: p.log("log.csv", csv(), matrices={"rules": {"mine": {"right": ["views"], "keep": 20}}}),
+        "views",
+    ),
     "rule of no type": (lambda p: p.log("log.csv", csv(), matrices={"rules": {"mine": {"right": [], "keep": 20}}}), "mine"),
     "rule that cannot match": (
         lambda p: p.log("log.csv", csv(), matrices={"rules": {"mine": {"gap_seconds": {"lo": 5, "hi": 1}, "keep": 20}}}),
         "mine",
     ),
-    "recipe of no matrix": (lambda p: p.log("log.csv", csv(), candidates={"recipes": {"a": {"matrices": ["none"], "size": 3}}}), "candidates"),
+    "recipe of no matrix": (
+        lambda p: p.log("log.csv", csv(), candidates={"recipes": {"a": {"matrices": ["none"], "size": 3}}}),
+        "candidates",
+    ),
     "unknown family": (lambda p: p.log("log.csv", csv(), features={"families": ["magic"]}), "magic"),
     "unknown ranker": (lambda p: p.log("log.csv", csv(), "--to", "rankers", ranking={"ranker": "oracle"}), "oracle"),
     "unknown parameter of XGBoost": (
-        lambda p: p.log("log.csv", csv(rows(200)), "--to", "rankers", ranking={"groups": {"binary": {"params": {"tree_method": "gpu_magic"}}}}),
+        lambda p: p.log(
+            "log.csv",
+            csv(rows(200)),
+            "--to",
+            "rankers",
+            ranking={"groups": {"binary": {"params": {"tree_method": "gpu_magic"}}}},
+        ),
         "XGBoost says: .*gpu_magic",
     ),
     "weights below 0": (lambda p: p.log("log.csv", csv(), targets={"weights": {"clicks": -1}}), "weights"),
@@ -274,19 +311,30 @@ MISTAKES = {
     "unknown cluster": (lambda p: ("pipeline", ["--run-dir", p.folder / "r", "--cluster", "moon:5"]), "cluster"),
     "cluster of no workers": (lambda p: ("pipeline", ["--run-dir", p.folder / "r", "--cluster", "local:0"]), "cluster"),
     # ------------------------------------------------------------------------------------------------ run directory
-    "run directory is a file": (lambda p: p.pipeline(p.write("log.csv", csv()), "--run-dir", p.write("file", b"")), "--run-dir"),
+    "run directory is a file": (
+        lambda p: p.pipeline(p.write("log.csv", csv()), "--run-dir", p.write("file", b"")),
+        "--run-dir",
+    ),
     "run directory below a file": (
         lambda p: p.pipeline(p.write("log.csv", csv()), "--run-dir", p.write("file", b"") / "run"),
         "--run-dir",
     ),
     "run directory where none can be": (lambda p: p.pipeline(p.write("log.csv", csv()), "--run-dir", "/proc/run"), "--run-dir"),
     "run directory is a dangling link": (
-        lambda p: doing((p.folder / "l").symlink_to("/proc/gone/run"), p.pipeline(p.write("log.csv", csv()), "--run-dir", p.folder / "l")),
+        lambda p: doing(
+            (p.folder / "l").symlink_to("/proc/gone/run"), p.pipeline(p.write("log.csv", csv()), "--run-dir", p.folder / "l")
+        ),
         "--run-dir",
     ),
     "lock is a folder": (lambda p: doing((p.folder / "run/.lock").mkdir(parents=True), p.log("log.csv", csv())), "--run-dir"),
-    "log of the run is a folder": (lambda p: doing((p.folder / "run/run.log").mkdir(parents=True), p.log("log.csv", csv())), "run.log"),
-    "manifests is a file": (lambda p: doing((p.folder / "run").mkdir(), p.write("run/manifests", b""), p.log("log.csv", csv())), "manifests"),
+    "log of the run is a folder": (
+        lambda p: doing((p.folder / "run/run.log").mkdir(parents=True), p.log("log.csv", csv())),
+        "run.log",
+    ),
+    "manifests is a file": (
+        lambda p: doing((p.folder / "run").mkdir(), p.write("run/manifests", b""), p.log("log.csv", csv())),
+        "manifests",
+    ),
     # ------------------------------------------------------------------------------------------------- finished runs
     "recommend from no run": (lambda p: p.recommend(run=p.folder / "none"), "no such run directory"),
     "recommend from an empty folder": (lambda p: p.recommend(run=p.folder), "not finished"),
@@ -296,35 +344,63 @@ MISTAKES = {
     "matrix cut short": (lambda p: doing(shortened(first(p.copy(), "matrices/test/*.parquet")), p.recommend()), "not finished"),
     "matrix, bytes changed": (lambda p: doing(scratched(first(p.copy(), "matrices/test/*.parquet")), p.recommend()), "parquet"),
     "manifest that names files elsewhere": (
-        lambda p: doing(edited(p.copy() / "manifests/submission.json", lambda m: m | {"files": {"../lists.csv": 1}}), p.recommend()),
+        lambda p: doing(
+            edited(p.copy() / "manifests/submission.json", lambda m: m | {"files": {"../lists.csv": 1}}), p.recommend()
+        ),
         "not finished",
     ),
-    "manifest is a list": (lambda p: doing((p.copy() / "manifests/rankers.json").write_text("[]"), p.recommend()), "not finished"),
+    "manifest is a list": (
+        lambda p: doing((p.copy() / "manifests/rankers.json").write_text("[]"), p.recommend()),
+        "not finished",
+    ),
     "manifest without a key": (
-        lambda p: doing(edited(p.copy() / "manifests/submission.json", lambda m: {k: v for k, v in m.items() if k != "versions"}), p.recommend()),
+        lambda p: doing(
+            edited(p.copy() / "manifests/submission.json", lambda m: {k: v for k, v in m.items() if k != "versions"}),
+            p.recommend(),
+        ),
         "not finished",
     ),
-    "manifest is no text": (lambda p: doing((p.copy() / "manifests/rankers.json").write_bytes(b"\xff\xfe\0"), p.recommend()), "not finished"),
+    "manifest is no text": (
+        lambda p: doing((p.copy() / "manifests/rankers.json").write_bytes(b"\xff\xfe\0"), p.recommend()),
+        "not finished",
+    ),
     "manifest with other sizes": (
-        lambda p: doing(edited(p.copy() / "manifests/submission.json", lambda m: m | {"files": {"submission.csv": "much"}}), p.recommend()),
+        lambda p: doing(
+            edited(p.copy() / "manifests/submission.json", lambda m: m | {"files": {"submission.csv": "much"}}), p.recommend()
+        ),
         "not finished",
     ),
     "config of the run: other columns": (
         lambda p: doing(_config(p.copy(), lambda c: c["events"]["columns"].update(aid="sku")), p.recommend()),
         "config.yaml",
     ),
-    "config of the run: other folds": (lambda p: doing(_config(p.copy(), lambda c: c["ranking"].update(folds=3)), p.recommend()), "config.yaml"),
-    "config of the run: unknown key": (lambda p: doing(_config(p.copy(), lambda c: c.update(magic=1)), p.recommend()), "config.yaml"),
+    "config of the run: other folds": (
+        lambda p: doing(_config(p.copy(), lambda c: c["ranking"].update(folds=3)), p.recommend()),
+        "config.yaml",
+    ),
+    "config of the run: unknown key": (
+        lambda p: doing(_config(p.copy(), lambda c: c.update(magic=1)), p.recommend()),
+        "config.yaml",
+    ),
     "config of the run: gone": (lambda p: doing((p.copy() / "config.yaml").unlink(), p.recommend()), "config.yaml"),
     "config of the run: empty": (lambda p: doing((p.copy() / "config.yaml").write_text(""), p.recommend()), "config.yaml"),
-    "blend.json edited": (lambda p: doing(edited(p.copy() / "blend.json", lambda b: {}), p.recommend()), "not finished|blend.json"),
+    "blend.json edited": (
+        lambda p: doing(edited(p.copy() / "blend.json", lambda b: {}), p.recommend()),
+        "not finished|blend.json",
+    ),
     "recommend, k 0": (lambda p: p.recommend("--k", 0, run=p.finished[2]), "k must be"),
     "recommend, k huge": (lambda p: p.recommend("--k", 10**9, run=p.finished[2]), "k must be"),
     "recommend, k a word": (lambda p: p.recommend("--k", "ten", run=p.finished[2]), "--k"),
     "recommend, 0 threads": (lambda p: p.recommend("--threads", 0, run=p.finished[2]), "threads"),
     "recommend, -3 threads": (lambda p: p.recommend("--threads", -3, run=p.finished[2]), "threads"),
-    "recommend, out is a folder": (lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", p.folder]), "--out"),
-    "recommend, out is a device": (lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", "/dev/full"]), "--out"),
+    "recommend, out is a folder": (
+        lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", p.folder]),
+        "--out",
+    ),
+    "recommend, out is a device": (
+        lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", "/dev/full"]),
+        "--out",
+    ),
     "recommend, out in a file": (
         lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", p.folder / "a.csv" / "x"]),
         "--out",
@@ -336,7 +412,10 @@ MISTAKES = {
     "explain, unknown session": (lambda p: p.explain("--aid", AID, "--session", "7"), "--session"),
     "explain, top below 0": (lambda p: p.explain("--aid", AID, "--top", -1), "--top"),
     # ----------------------------------------------------------------------------------------------- official files
-    "evaluate, no labels": (lambda p: ("evaluate", ["--test-labels", p.folder / "none", "--predictions", p.folder / "none"]), "cannot be read"),
+    "evaluate, no labels": (
+        lambda p: ("evaluate", ["--test-labels", p.folder / "none", "--predictions", p.folder / "none"]),
+        "cannot be read",
+    ),
     "evaluate, folders": (lambda p: ("evaluate", ["--test-labels", p.folder, "--predictions", p.folder]), "cannot be read"),
     "evaluate, empty labels": (lambda p: p.evaluate(b"", LISTS), "labels"),
     "evaluate, labels broken": (lambda p: p.evaluate(LABELS[:-5], LISTS), "labels.jsonl:1"),
@@ -359,12 +438,18 @@ MISTAKES = {
     # -------------------------------------------------------------------------------------------------- other tools
     "synthetic, 0 sessions": (lambda p: ("events.synthetic", ["--sessions", 0, "--out", p.folder / "a.csv"]), "sessions"),
     "synthetic, too many": (lambda p: ("events.synthetic", ["--sessions", 2**31, "--out", p.folder / "a.csv"]), "sessions"),
-    "synthetic, seed below 0": (lambda p: ("events.synthetic", ["--sessions", 10, "--seed", -1, "--out", p.folder / "a.csv"]), "seed"),
+    "synthetic, seed below 0": (
+        lambda p: ("events.synthetic", ["--sessions", 10, "--seed", -1, "--out", p.folder / "a.csv"]),
+        "seed",
+    ),
     "synthetic, 0 days": (lambda p: ("events.synthetic", ["--sessions", 10, "--days", 0, "--out", p.folder / "a.csv"]), "days"),
     "synthetic, out is a folder": (lambda p: ("events.synthetic", ["--sessions", 10, "--out", p.folder]), "cannot be written"),
-    "synthetic, unknown format": (lambda p: ("events.synthetic", ["--sessions", 10, "--format", "xls", "--out", p.folder / "a"]), "--format"),
+    "synthetic, unknown format": (
+        lambda p: ("events.synthetic", ["--sessions", 10, "--format", "xls", "--out", p.folder / "a"]),
+        "--format",
+    ),
     "device, an option": (lambda p: ("device.__main__", ["--all"]), "--all"),
-}  # fmt: skip
+}
 
 # name: (what is done, rows rejected, duplicates dropped)
 COUNTED = {
@@ -379,7 +464,10 @@ COUNTED = {
     "ids too large": (lambda p: p.log("log.jsonl", jsonl() + b'{"session":%d,"events":[]}\n' % 2**63), 1),
     "ids below 0": (lambda p: p.log("log.csv", csv(rows().assign(aid=lambda f: -f["aid"]))), 0),
     "a time below 0": (lambda p: p.log("log.csv", with_rows(b"1,2,-5,clicks")), 1),
-    "a time in 2262": (lambda p: p.log("log.csv", with_rows(b"1,2,9223372036854,clicks", b"1,2,9223372036854775807,clicks")), 2),
+    "a time in 2262": (
+        lambda p: p.log("log.csv", with_rows(b"1,2,9223372036854,clicks", b"1,2,9223372036854775807,clicks")),
+        2,
+    ),
     "an open quote": (lambda p: p.log("log.csv", with_rows(b'1,"2,5,clicks')), 1),
     "quotes across lines": (lambda p: p.log("log.csv", with_rows(b'"1\n1",2,5,clicks')), 0),
     "a huge line": (lambda p: p.log("log.csv", with_rows(b"1," + b"9" * 3_000_000 + b",5,clicks,1")), 1),
@@ -391,7 +479,7 @@ COUNTED = {
     "everything twice": (lambda p: p.log("log.csv", csv(pd.concat([rows(), rows()]))), 0),
     "times at 0": (lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] - f["ts"].min()))), 0),
     "times in s, split by session": (lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] // 1000))), 0),
-}  # fmt: skip
+}
 
 
 # name: (what is done, what is said besides): the run is put right and ends well
@@ -405,7 +493,10 @@ MENDED = {
         "events: .*train.parquet is not what was written: made again",
     ),
     "a model cut short": (lambda p: doing(shortened(first(p.copy(), "*.ubj")), p.again()), "rankers: started"),
-    "a manifest edited": (lambda p: doing((p.copy() / "manifests/features.json").write_text("{}"), p.again()), "features: started"),
+    "a manifest edited": (
+        lambda p: doing((p.copy() / "manifests/features.json").write_text("{}"), p.again()),
+        "features: started",
+    ),
     "a manifest that names files elsewhere": (
         lambda p: doing(
             p.write("precious.txt", b"precious"),
@@ -414,8 +505,11 @@ MENDED = {
         ),
         "features: started",
     ),
-    "the config of the run edited": (lambda p: doing(_config(p.copy(), lambda c: c.update(name="x")), p.again()), "blend: unchanged"),
-}  # fmt: skip
+    "the config of the run edited": (
+        lambda p: doing(_config(p.copy(), lambda c: c.update(name="x")), p.again()),
+        "blend: unchanged",
+    ),
+}
 
 
 def _billion() -> bytes:

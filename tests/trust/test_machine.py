@@ -1,0 +1,158 @@
+"""What the machine refuses: room on the disk, permission, memory, a run directory that another process works in."""
+
+import ctypes
+import resource
+import signal
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.runs import artifacts, frame, of_file, write_config, write_parquet
+from tests.trust.machine import call, half_written, mistake, run, start
+from tests.trust.spoilt import SETTINGS, csv
+
+long = pytest.mark.long
+
+
+def files_up_to(size: int):
+    """For a process to come: no file grows larger, as on a disk that is full."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    return limit
+
+
+@pytest.fixture
+def arguments(tmp_path):
+    data = write_parquet(tmp_path / "log.parquet", frame(250))
+    return ["--config", write_config(tmp_path / "c.yaml", SETTINGS), "--data", data, "--run-dir", tmp_path / "run"]
+
+
+@pytest.mark.parametrize("size", [0, pytest.param(100, marks=long), pytest.param(2_000, marks=long), 30_000])
+def test_a_full_disk_is_told_and_the_run_goes_on_when_there_is_room(tmp_path, arguments, size):
+    line = mistake(run("pipeline", *arguments, before=files_up_to(size)))
+    assert "too large" in line or "--run-dir" in line, line
+    assert half_written(tmp_path) == [] or all(".writing" in name for name in half_written(tmp_path))
+    if size == 30_000:
+        assert call("pipeline", *arguments).code == 0 and half_written(tmp_path) == []
+        assert call("pipeline", *arguments[:-1], tmp_path / "straight").code == 0
+        assert artifacts(tmp_path / "run") == artifacts(tmp_path / "straight")
+
+
+def test_a_full_disk_leaves_no_half_of_a_list(tmp_path, arguments):
+    assert call("pipeline", *arguments).code == 0
+    (tmp_path / "new.csv").write_bytes(csv(frame(250)))
+    made = ["--sessions", tmp_path / "new.csv", "--out", tmp_path / "lists.csv"]
+    line = mistake(run("recommend", tmp_path / "run", *made, before=files_up_to(10_000)))
+    assert "too large" in line
+    line = mistake(run("events.synthetic", "--sessions", 2000, "--out", tmp_path / "s.csv", before=files_up_to(10_000)))
+    assert "too large" in line
+    assert half_written(tmp_path) == [] and not (tmp_path / "lists.csv").exists() and not (tmp_path / "s.csv").exists()
+
+
+def without_privilege():
+    """For a process to come: also root is kept out by the rights of files (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH)."""
+    libc = ctypes.CDLL(None)
+    for capability in (1, 2):
+        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP; who is not root has none to drop
+
+
+@pytest.mark.parametrize(
+    "forbidden", ["log.parquet", "run", "run/manifests", *(pytest.param(n, marks=long) for n in ("c.yaml", "run/events", "."))]
+)
+def test_what_may_not_be_read_or_written_is_told(tmp_path, arguments, forbidden):
+    assert call("pipeline", *arguments, "--to", "events").code == 0
+    place = tmp_path / forbidden
+    place.chmod(0)
+    try:
+        line = mistake(run("pipeline", *arguments, "--from", "events", "--to", "events", before=without_privilege))
+        assert "denied" in line.lower(), line
+    finally:
+        place.chmod(0o755)
+
+
+def test_a_second_process_in_a_run_directory_says_so_and_leaves(tmp_path, arguments):
+    began = start("pipeline", *arguments)
+    until = time.monotonic() + 60
+    while not (tmp_path / "run/.partial").exists():
+        assert time.monotonic() < until and began.poll() is None
+        time.sleep(0.005)
+    began.send_signal(signal.SIGSTOP)
+    try:
+        before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
+        line = mistake(call("pipeline", *arguments, "--from", "events"))
+        assert "another process works in it" in line
+        assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"} == before
+    finally:
+        began.send_signal(signal.SIGCONT)
+    began.communicate(timeout=120)
+    assert began.returncode == 0 and half_written(tmp_path) == []
+
+
+def test_a_reader_that_leaves_is_no_error_of_ours(tmp_path, arguments):
+    process = start("pipeline", "--list-stages")
+    process.stdout.close()
+    assert process.wait(60) in (0, 2) and process.stderr.read() == ""
+
+
+def test_an_interrupt_is_told_in_one_line_and_the_run_goes_on(tmp_path, arguments):
+    began = start("pipeline", *arguments)
+    until = time.monotonic() + 60
+    while not (tmp_path / "run/manifests/events.json").exists():
+        assert time.monotonic() < until and began.poll() is None
+        time.sleep(0.005)
+    began.send_signal(signal.SIGINT)
+    _, err = began.communicate(timeout=60)
+    assert began.returncode == 130 and err.strip() == "stopped; the same command goes on from here"
+    assert call("pipeline", *arguments).code == 0 and half_written(tmp_path) == []
+
+
+def odd(name: str) -> pd.DataFrame:
+    """Logs of odd shapes."""
+    log = frame(250)[["session", "aid", "ts", "type"]]
+    rng = np.random.default_rng(3)
+    if name == "a session of 100,000 events":
+        n = 100_000
+        start = int(log["ts"].min())
+        items = rng.choice(log["aid"].unique(), n)
+        more = pd.DataFrame({"session": 1, "aid": items, "ts": start + np.sort(rng.integers(0, 10**9, n)), "type": "clicks"})
+        return pd.concat([log, more], ignore_index=True)
+    if name == "one item":
+        return log.assign(aid=7)
+    if name == "one time":
+        return log.assign(ts=int(log["ts"].min()))
+    if name == "times from 0":
+        return log.assign(ts=log["ts"] - log["ts"].min())
+    if name == "the last times that are taken":
+        return log.assign(ts=log["ts"] - log["ts"].max() + 7_258_118_399_999)
+    if name == "ids at the ends of int64":
+        return log.assign(aid=log["aid"].map(lambda a: 2**63 - 1 - a if a % 20 else a - 2**63), session=-log["session"] * 10**9)
+    if name == "six sessions":
+        return log[log["session"].isin(log["session"].unique()[:6])]
+    raise KeyError(name)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "one item", "times from 0", "the last times that are taken", "ids at the ends of int64",
+        *(pytest.param(name, marks=long) for name in ("a session of 100,000 events", "one time", "six sessions")),
+    ],
+)  # fmt: skip
+def test_odd_shapes_go_the_whole_way(tmp_path, shape):
+    by = {"by": "session", "test_fraction": 0.3, "validation_fraction": 0.3}
+    settings = of_file(split=by, features={"families": ["matrix", "popularity", "session", "recall", "rank"]})
+    data = write_parquet(tmp_path / "log.parquet", odd(shape))
+    done = call(
+        "pipeline", "--config", write_config(tmp_path / "c.yaml", settings), "--data", data, "--run-dir", tmp_path / "run"
+    )
+    assert done.code == 0 and not done.err, done.err
+    assert half_written(tmp_path) == []
+    known = set(odd(shape)["aid"].astype(str))
+    lines = (tmp_path / "run/submission.csv").read_text().splitlines()[1:]
+    assert lines and all(set(line.split(",")[1].split()) <= known for line in lines)
+    done = call("recommend", tmp_path / "run", "--sessions", data, "--out", tmp_path / "lists.csv")
+    assert done.code == 0, done.err
