@@ -231,8 +231,11 @@ def to_milliseconds(column: pa.Array, unit: str) -> tuple[np.ndarray, np.ndarray
     carry their own unit. Seconds are rounded to ms; what is finer than a millisecond is cut off."""
     kind = column.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        column = column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-        unit = "ms"
+        if kind == pa.timestamp("s", getattr(kind, "tz", None)):
+            column, unit = column.cast(pa.int64()), "s"  # as milliseconds they might not fit, and turn into others
+        else:
+            column = column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
+            unit = "ms"
     elif pa.types.is_string(kind) and unit == "iso":
         times = pd.to_datetime(column.to_pandas(), format="ISO8601", utc=True, errors="coerce")
         valid = times.notna().to_numpy()
