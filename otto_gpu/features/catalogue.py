@@ -110,3 +110,10 @@ class Catalogue:
     def part(self, family: str) -> slice:
         places = [i for i, c in enumerate(self.columns) if c.family == family]
         return slice(places[0], places[-1] + 1) if places else slice(0, 0)
+
+
+def narrowed(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Values in a column's dtype; what does not fit an integer stops at its ends and does not wrap."""
+    if np.dtype(dtype).kind in "iu":
+        values = np.clip(values, np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return values.astype(dtype)

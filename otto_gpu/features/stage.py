@@ -25,7 +25,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import load_period
-from otto_gpu.features.catalogue import EMBEDDING, ENCODER, FeaturesConfig
+from otto_gpu.features.catalogue import EMBEDDING, ENCODER, FeaturesConfig, narrowed
 from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.sampling import drawn_sessions, negative_share, sampled_rows
@@ -162,5 +162,5 @@ def _sampled(block: Candidates, labels, chosen, maker: FeatureMaker) -> pa.Table
         columns[label(target)] = labels[target][keep].astype(np.int8)
         columns[sampled(target)] = chosen[target][keep].astype(np.int8)
     for i, column in enumerate(maker.catalogue.columns):
-        columns[column.name] = np.ascontiguousarray(features[:, i]).astype(column.dtype)
+        columns[column.name] = narrowed(np.ascontiguousarray(features[:, i]), column.dtype)
     return pa.table(columns, maker.catalogue.schema(labels))

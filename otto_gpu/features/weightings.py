@@ -21,7 +21,8 @@ MINUTE_MS = 60_000
 @dataclass(frozen=True)
 class HistoryItems:
     """The different items of some histories, newest first: pointer int64 [S + 1]; aid int32 [u]; weights float32 [u, 6];
-    counts int16 [u, types]: events per type; newest int64 [u]: ts of the item's last event; place int16 [u]: events after it.
+    counts int16 [u, types]: events per type, and place int16 [u]: events after the last one, both 32,767 at most; newest
+    int64 [u]: ts of the item's last event.
     """
 
     pointer: np.ndarray
@@ -80,7 +81,7 @@ def session_items(
                 weigh(end - 1 - j, n, ts[end - 1] - ts[j], type_weight[kind[j]], item_events[aid[j]], one)
                 for w in range(len(one)):
                     weights[u, w] += one[w]
-                counts[u, kind[j]] += 1
+                counts[u, kind[j]] = min(counts[u, kind[j]] + 1, 32767)
         u += 1
 
 
