@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 
 from otto_gpu.errors import UserError
 
+MOST_IDS = np.iinfo(np.int32).max
+
 
 def dense_ids(values: pa.Array | pa.ChunkedArray, name: str) -> tuple[np.ndarray, pa.Array]:
     """(codes int32 [n], dictionary): dictionary[codes] == values, which hold no nulls. The dictionary is sorted, so that
@@ -21,7 +23,9 @@ def dense_ids(values: pa.Array | pa.ChunkedArray, name: str) -> tuple[np.ndarray
         if pa.types.is_dictionary(values.type):
             values = values.cast(kind)
         chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
-        return _dense_integers([chunk.to_numpy(zero_copy_only=False) for chunk in chunks], kind)
+        codes, dictionary = _dense_integers([chunk.to_numpy(zero_copy_only=False) for chunk in chunks], kind)
+        _check_number(len(dictionary), name)  # codes of too many have wrapped, and are thrown away
+        return codes, dictionary
     if not pa.types.is_dictionary(values.type):
         values = pc.dictionary_encode(values)
     if isinstance(values, pa.ChunkedArray):
@@ -29,6 +33,7 @@ def dense_ids(values: pa.Array | pa.ChunkedArray, name: str) -> tuple[np.ndarray
         if isinstance(values, pa.ChunkedArray):  # an empty chunked array stays chunked
             return np.empty(0, np.int32), pa.array([], kind)
     words = values.dictionary
+    _check_number(len(words), name)
     order = pc.sort_indices(words).to_numpy()
     place = np.empty(len(words), np.int32)
     place[order] = np.arange(len(words), dtype=np.int32)
@@ -39,6 +44,11 @@ def dense_ids(values: pa.Array | pa.ChunkedArray, name: str) -> tuple[np.ndarray
         place = np.cumsum(used[order], dtype=np.int32)[place] - 1
         order = order[used[order]]
     return place[codes].astype(np.int32), words.take(pa.array(order))
+
+
+def _check_number(n: int, name: str) -> None:
+    if n > MOST_IDS:
+        raise UserError(f"column {name!r}: {n:,} different ids; at most {MOST_IDS:,} can be told apart")
 
 
 def _dense_integers(chunks: list[np.ndarray], kind: pa.DataType) -> tuple[np.ndarray, pa.Array]:

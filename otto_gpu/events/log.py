@@ -52,6 +52,7 @@ class EventLog:
         """A log from a data frame with the columns session, aid (any integers or strings), ts (ms) and type
         (codes 0.. or names of `types`). Sorts; exact duplicates are dropped. Raises UserError for what it cannot take.
         """
+        from otto_gpu.events.checks import YEAR_2200_MS
         from otto_gpu.events.ids import dense_ids
 
         missing = [c for c in EVENT_COLUMNS if c not in frame]
@@ -78,6 +79,8 @@ class EventLog:
             raise UserError(f"EventLog.from_frame: ts must be integer milliseconds, got {columns[TS].type}")
         if len(columns[TS]) and pc.min(columns[TS]).as_py() < 0:
             raise UserError("EventLog.from_frame: ts must not be negative")
+        if len(columns[TS]) and pc.max(columns[TS]).as_py() >= YEAR_2200_MS:
+            raise UserError("EventLog.from_frame: ts lies at or after the year 2200; it must be milliseconds since 1970")
         return cls.from_arrays(
             session, aid, columns[TS].to_numpy(zero_copy_only=False), code,
             n_sessions=len(sessions), n_items=len(items), types=tuple(types), items=items, sessions=sessions,
