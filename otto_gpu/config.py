@@ -17,7 +17,7 @@ from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.embeddings.settings import ENCODER, EmbeddingsConfig
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES
-from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
+from otto_gpu.events.settings import MOST_BYTES, EventsConfig, SplitConfig, TargetsConfig
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import Section, explain, nearest
@@ -103,6 +103,10 @@ class Config(Section):
                 s: max(int(d * self.memory_limit / MEMORY_GB), 1) for s, d in defaults.items() if getattr(section, s) == d
             }
             sections[name] = section.model_copy(update=wanted)
+            if name == "events":
+                sections[name] = sections[name].model_copy(
+                    update={"chunk_bytes": min(max(sections[name].chunk_bytes, 1 << 10), MOST_BYTES)}
+                )
         return self.model_copy(update=sections)
 
     @property

@@ -28,6 +28,7 @@ from pydantic import Field, field_validator, model_validator
 from otto_gpu.schema import Section
 
 DAY_MS = 86_400_000
+FAR_SECONDS = 10**12  # more than from 1970 to the last time that is taken
 FAR = 1 << 61  # beyond every position and time, and still far from where int64 ends
 
 
@@ -51,8 +52,8 @@ class TimeGap(Section):
     A forward gap (`abs: false`) without `lo` still asks for y at or after x: lo < 0 does not exist.
     """
 
-    lo: float | None = Field(None, ge=0, description="seconds; farther apart than that")
-    hi: float | None = Field(None, gt=0, description="seconds; nearer than that")
+    lo: float | None = Field(None, ge=0, le=FAR_SECONDS, description="seconds; farther apart than that")
+    hi: float | None = Field(None, gt=0, le=FAR_SECONDS, description="seconds; nearer than that")
     abs: bool = Field(True, description="false: only y at or after x")
 
     @model_validator(mode="after")
@@ -103,8 +104,10 @@ class MatrixRule(Section):
 
     left: tuple[str, ...] | None = Field(None, description="types of x; null: all")
     right: tuple[str, ...] | None = Field(None, description="types of y; null: all")
-    since_days: float | None = Field(None, gt=0, description="only events of the log's last days")
-    new_sessions_days: float | None = Field(None, gt=0, description="only sessions that began in the log's last days")
+    since_days: float | None = Field(None, gt=0, le=100_000, description="only events of the log's last days")
+    new_sessions_days: float | None = Field(
+        None, gt=0, le=100_000, description="only sessions that began in the log's last days"
+    )
     tail: int | None = Field(None, ge=1, description="only each session's last events, so many")
     left_first: bool = Field(False, description="x is the session's first event only")
     right_first_seen: bool = Field(False, description="y is the first event of its item in the session only")

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from otto_gpu.schema import Section
 
+MOST_BYTES = 1 << 30  # places in a piece of text are int32
 SPLITS = ("validation", "test")  # the periods that are predicted
 
 
@@ -41,7 +42,7 @@ class EventsConfig(Section):
     delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
     train_file: str | None = Field(None, description="within a data folder: only this file holds the log")
     test_file: str | None = Field(None, description="within a data folder: truncated sessions to predict, where it exists")
-    chunk_bytes: int = Field(32 << 20, ge=1 << 10, description="size of the pieces in which text is read")
+    chunk_bytes: int = Field(32 << 20, ge=1 << 10, le=MOST_BYTES, description="size of the pieces in which text is read")
     max_rejected: float = Field(0.001, ge=0, le=1, description="share of bad rows above which the run stops")
     before: datetime | None = Field(None, description="drop events at or after this time (UTC), for logs with a thin tail")
     sample_sessions: float = Field(
