@@ -242,20 +242,6 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
     return [Stage(name, made, uses, _on_threads(threads, does)) for name, (made, uses, does) in everything.items()]
 
 
-def made_with(run: Run, config: Config) -> None:
-    """UserError unless the stages of a finished run were made with this configuration: config.yaml may have been edited, or
-    belong to a later call that stopped early."""
-    manifests = {name: run.manifest(name) for name in STAGES}
-    threads = manifests["rankers"]["settings"][-1]  # those of the machine, where the configuration names none
-    device = Device(config.device, "as the run was made")
-    for stage in stages(config.model_copy(update={"threads": threads}), None, run, device):
-        made = manifests[stage.name]
-        if made is None or json.loads(json.dumps(stage.settings(), default=str)) != made["settings"]:
-            raise UserError(
-                f"{run.directory / 'config.yaml'}: not what the stage {stage.name} was made with; run the pipeline on it again"
-            )
-
-
 def _embedding_settings(vectors: EmbeddingsConfig, made: tuple[str, ...], device: Device, threads: int) -> list:
     """What a stage of embeddings depends on: the settings of the vectors that it makes."""
     own = {n: s.model_dump(mode="json") for n, s in vectors.parts().items() if f"embeddings/{n}.json" in made}

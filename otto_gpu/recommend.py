@@ -36,7 +36,7 @@ from otto_gpu.events.official import write_submission
 from otto_gpu.events.read import ReadResult, read_log
 from otto_gpu.events.stage import load_ids, load_period
 from otto_gpu.features.stage import feature_maker
-from otto_gpu.pipeline import made_with
+from otto_gpu.outcome import METRICS
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.predict import score_block
@@ -45,7 +45,7 @@ from otto_gpu.ranking.settings import RECALL
 from otto_gpu.run import Run
 
 SPLIT = "test"  # the period that knows the whole log
-READ = ("events/", f"matrices/{SPLIT}/", f"embeddings/{SPLIT}/", "candidates/fusion/", "models/", "blend.json")
+READ = ("events/", f"matrices/{SPLIT}/", f"embeddings/{SPLIT}/", "candidates/fusion/", "models/", "blend.json", METRICS)
 MOST = 1000  # items of a list
 FEW = 8  # sessions; fewer are done on one thread: several would wait for each other, above all on a busy machine
 
@@ -145,8 +145,8 @@ class Recommender:
             raise UserError(f"threads must be 1 or more, got {threads}")
         run = Run(Path(run_dir), Reporter(quiet=True))
         run.finished("submission", READ)
-        config = load_config(run.directory / "config.yaml")
-        made_with(run, config)
+        # that of the finished submission: config.yaml may be edited, or belong to a later call that stopped early
+        config = load_config(json.loads((run.directory / METRICS).read_text())["config"])
         return cls(run.directory, config, choose_device(device), threads)
 
     @property

@@ -249,3 +249,10 @@ def test_a_run_that_is_not_whole_is_refused(run_dir, tmp_path):
     half = run_pipeline(small(300), run_dir=tmp_path / "half", to_stage="rankers").run_dir
     with pytest.raises(UserError, match="not finished"):
         Recommender.load(half)
+
+
+def test_what_the_run_was_made_with_counts_and_not_its_config_file(run_dir, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run_dir, copy)
+    (copy / "config.yaml").write_text("targets: {k: 3}")
+    assert as_submitted(Recommender.load(copy, device="cpu").recommend(histories(run_dir))) == submitted(run_dir)

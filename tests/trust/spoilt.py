@@ -370,20 +370,13 @@ MISTAKES = {
         ),
         "not finished",
     ),
-    "config of the run: other columns": (
-        lambda p: doing(_config(p.copy(), lambda c: c["events"]["columns"].update(aid="sku")), p.recommend()),
-        "config.yaml",
+    "metrics.json with another configuration": (
+        lambda p: doing(
+            edited(p.copy() / "metrics.json", lambda m: m | {"config": m["config"] | {"name": "other"}}), p.recommend()
+        ),
+        "not finished|metrics.json",
     ),
-    "config of the run: other folds": (
-        lambda p: doing(_config(p.copy(), lambda c: c["ranking"].update(folds=3)), p.recommend()),
-        "config.yaml",
-    ),
-    "config of the run: unknown key": (
-        lambda p: doing(_config(p.copy(), lambda c: c.update(magic=1)), p.recommend()),
-        "config.yaml",
-    ),
-    "config of the run: gone": (lambda p: doing((p.copy() / "config.yaml").unlink(), p.recommend()), "config.yaml"),
-    "config of the run: empty": (lambda p: doing((p.copy() / "config.yaml").write_text(""), p.recommend()), "config.yaml"),
+    "metrics.json gone": (lambda p: doing((p.copy() / "metrics.json").unlink(), p.recommend()), "not finished"),
     "blend.json edited": (
         lambda p: doing(edited(p.copy() / "blend.json", lambda b: {}), p.recommend()),
         "not finished|blend.json",
