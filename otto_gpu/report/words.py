@@ -36,12 +36,12 @@ def percent(value: float | None) -> str:
     if value is None:
         return "–"
     points = 100 * value
-    return f"{points:.3g} %" if 0 < points < 1 else f"{points:.1f} %"
+    return f"{points:.3g}{NO_BREAK}%" if 0 < points < 1 else f"{points:.1f}{NO_BREAK}%"
 
 
 def rate(value: float) -> str:
     """A share that may be a small one, in percent: 0.49 %, 12.3 %"""
-    return f"{100 * value:.2g} %" if value < 0.1 else f"{100 * value:.1f} %"
+    return f"{100 * value:.2g}{NO_BREAK}%" if value < 0.1 else f"{100 * value:.1f}{NO_BREAK}%"
 
 
 def count(value: float | None) -> str:
@@ -50,14 +50,14 @@ def count(value: float | None) -> str:
 
 def seconds(value: float) -> str:
     if value < 60:
-        return f"{value:.1f} s"
+        return f"{value:.1f}{NO_BREAK}s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def megabytes(value: float) -> str:
-    return f"{value / 1024:.1f} GB" if value >= 1024 else f"{value:,.0f} MB"
+    return f"{value / 1024:.1f}{NO_BREAK}GB" if value >= 1024 else f"{value:,.0f}{NO_BREAK}MB"
 
 
 def day(time: datetime) -> str:
