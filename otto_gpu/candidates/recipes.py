@@ -14,6 +14,7 @@ from otto_gpu.schema import Section, changed, nearest
 
 HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
 KEYS = ("all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "top", "running")
+MOST_WEIGHT = 1_000_000
 
 
 class Line(Section):
@@ -101,6 +102,13 @@ class CandidatesConfig(Section):
     fill_to: int = Field(30, ge=1, description="popular items where a session has fewer candidates")
     popular_days: float = Field(7, gt=0, description="what is popular: events of the last days of the known log")
     chunk_sessions: int = Field(10_000, ge=1, description="sessions of a part, which are worked on at once")
+
+    @field_validator("type_weights")
+    @classmethod
+    def _weights_fit(cls, value):
+        if not all(0 <= weight <= MOST_WEIGHT for weight in value.values()):
+            raise ValueError(f"weights must be 0 to {MOST_WEIGHT:,}: they are summed up in float32")
+        return value
 
     @field_validator("recipes", mode="before")
     @classmethod
