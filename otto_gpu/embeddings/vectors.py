@@ -6,7 +6,10 @@ Rows are float32 of length 1; a row of zeros stands for an item (or a session) o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -52,8 +55,12 @@ def load_weights(run_dir: Path, split: str, name: str) -> dict[str, np.ndarray]:
     path = weights_path(run_dir, split, name)
     if not path.is_file():
         raise UserError(f"{path}: the model's weights are missing; run its stage again: --from {name} --to {name}")
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    with _readable(path):
+        arrays = np.load(path, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("one array, not several")
+        with arrays:
+            return dict(arrays)
 
 
 def save_vectors(path: Path, array: np.ndarray) -> None:
@@ -73,10 +80,27 @@ def load_vectors(run_dir: Path, split: str, name: str) -> np.ndarray:
     path = vectors_path(run_dir, split, name)
     if not path.is_file():
         raise UserError(f"{path}: no vectors {name!r} in this run; switch them on in the section embeddings")
-    return np.load(path, allow_pickle=False)
+    return _load(path)
 
 
 def load_queries(run_dir: Path, split: str, name: str) -> np.ndarray | None:
     """float32 [S, dim], aligned with Period.sessions: vectors to search items with; None where the model makes none."""
     path = queries_path(run_dir, split, name)
-    return np.load(path, allow_pickle=False) if path.is_file() else None
+    return _load(path) if path.is_file() else None
+
+
+def _load(path: Path) -> np.ndarray:
+    with _readable(path):
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype != np.float32:
+            raise ValueError("not the vectors that a run writes, float32 [n, dim]")
+        return array
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """UserError where the file is none that a run writes: cut short, or full of objects, which are never unpickled."""
+    try:
+        yield
+    except (ValueError, EOFError, BadZipFile, OSError) as error:
+        raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error

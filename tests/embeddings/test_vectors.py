@@ -47,5 +47,5 @@ def test_nothing_is_unpickled(tmp_path):
     path = vectors_path(tmp_path, "test", "evil")
     path.parent.mkdir(parents=True)
     np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
+    with pytest.raises(UserError, match="allow_pickle"):
         load_vectors(tmp_path, "test", "evil")
