@@ -232,9 +232,9 @@ def _sweep(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
-    else:
+    else:  # of a link the link, not what it points to
         path.unlink(missing_ok=True)
 
 
