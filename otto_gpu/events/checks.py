@@ -172,9 +172,13 @@ class Checker:
     def _types(self, column: pa.Array | None, n: int, faults: _Faults, empty_is_missing: bool) -> np.ndarray:
         if column is None:
             return np.full(n, self.default, np.int8)
-        column = encoded(column)
-        words, broken = _as_text(column.dictionary)
-        words = words if pa.types.is_string(words.type) else words.cast(pa.string())
+        try:
+            column = encoded(column)
+            words, broken = _as_text(column.dictionary)
+            words = words if pa.types.is_string(words.type) else words.cast(pa.string())
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, structs and other things that are no words
+            faults.mark(np.ones(n, bool), UNKNOWN_TYPE)
+            return np.full(n, -1, np.int8)
         faults.mark(column.is_null().to_numpy(zero_copy_only=False), missing(TYPE))
         if empty_is_missing and len(words):
             faults.mark_words(column, pc.equal(words, "").to_numpy(zero_copy_only=False), missing(TYPE))
@@ -310,7 +314,10 @@ def _indices(column: pa.DictionaryArray, missing: int = 0) -> np.ndarray:
 
 
 def _shown(value: pa.Scalar):
-    value = value.as_py()
+    try:
+        value = value.as_py()
+    except (OverflowError, ValueError):  # a time that Python has no word for
+        return str(value.cast(pa.int32() if pa.types.is_date32(value.type) else pa.int64()))
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
