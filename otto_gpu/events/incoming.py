@@ -54,7 +54,7 @@ class Reader:
         which may have no events. UserError for what is no event."""
         columns = self._columns(self._table(events))
         if not columns:
-            session = pa.array([0] if sessions is None else sessions)
+            session = _own_ids([0] if sessions is None else sessions)
             return self.of(session, pa.array([], pa.int64()), np.empty(0, np.int64), np.empty(0, np.int8))
         check = Checker(self._events, self._targets)
         found = check(HERE, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64)), text_ids=False)
@@ -66,7 +66,7 @@ class Reader:
         if sessions is not None:
             session = session.dictionary_decode() if pa.types.is_dictionary(session.type) else session
             try:
-                session = pa.concat_arrays([session, pa.array(sessions, session.type)])
+                session = pa.concat_arrays([session, _own_ids(sessions, session.type)])
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 raise UserError(f"sessions: ids are not like those of the events: {str(error).splitlines()[0]}") from None
         return self.of(session, found.aid, found.ts, found.type)
@@ -101,7 +101,7 @@ class Reader:
             if isinstance(events, (list, tuple)) and all(isinstance(e, dict) for e in events):
                 names = dict.fromkeys(name for event in events for name in event)
                 return pa.table({name: [event.get(name) for event in events] for name in names})
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError) as error:
             raise UserError(f"events: a column holds values of more than one kind: {str(error).splitlines()[0]}") from None
         raise UserError(f"events must be a data frame, an Arrow table or a list of dicts, got {type(events).__name__}")
 
@@ -146,6 +146,17 @@ class Reader:
     def _as_text(self) -> pd.Index:
         """The items as text, with a table to find them by; made when first needed."""
         return pd.Index(self._items.cast(pa.string()).to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _own_ids(sessions, kind: pa.DataType | None = None) -> pa.Array:
+    """UserError for what are no ids; kind: as which they have to be read."""
+    try:
+        ids = pa.array(sessions, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise UserError(f"sessions: ids must be integers or strings, of one kind: {str(error).splitlines()[0]}") from None
+    if ids.null_count:
+        raise UserError("sessions: an id is missing")
+    return ids if len(ids) else pa.array([], kind or pa.int64())
 
 
 def within(log: EventLog, first_ts: int, last_ts: int) -> EventLog:
