@@ -7,13 +7,17 @@ DEVICE ?= cpu
 # the constraints are those of the CPU build; RAPIDS pins its own pandas and numba
 PIP := $(PY) -m pip --disable-pip-version-check install -q $(if $(filter cpu,$(DEVICE)),-c constraints.txt)
 
-.PHONY: run test install lint format docs notebooks bench peers clean
+.PHONY: run test trust install lint format docs notebooks bench peers clean
 
 run: install
 	$(PY) -m otto_gpu.pipeline
 
 test: install $(VENV)/.test
 	$(PY) -m pytest
+
+# what a run survives, in its long form: kills, bad input, fuzzing; writes the figures of docs/trust.md
+trust: install $(VENV)/.test
+	$(PY) -m tests.trust.long
 
 install: $(VENV)/.installed
 
