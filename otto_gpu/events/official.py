@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -245,7 +245,7 @@ def read_predictions(path: Path, targets: Sequence[str], k: int, sessions: pa.Ar
         if header != HEADER:
             raise UserError(f"{path}:1: expected the header {HEADER}, got {_shown(header.encode())}")
         try:
-            for batch in _batches(file, broken):
+            for batch in _batches(file):
                 keys, labels = batch.columns
                 typed = pc.match_substring(keys, "_")
                 if not pc.all(typed).as_py():
@@ -266,26 +266,20 @@ def read_predictions(path: Path, targets: Sequence[str], k: int, sessions: pa.Ar
     return Predictions(lists, rows)
 
 
-def _batches(file: BinaryIO, broken: Callable[[], UserError]) -> Iterator[pa.RecordBatch]:
-    bad_rows = []
+def _batches(file: BinaryIO) -> Iterator[pa.RecordBatch]:
     names = HEADER.split(",")
     try:
         reader = pyarrow.csv.open_csv(
             file,
             pyarrow.csv.ReadOptions(column_names=names, block_size=BLOCK_BYTES, use_threads=False),
-            pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda row: bad_rows.append(row) or "skip"),
+            pyarrow.csv.ParseOptions(newlines_in_values=True),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
         )
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):  # a header and nothing else: no predictions
             return
         raise
-    for batch in reader:
-        if bad_rows:
-            raise broken()
-        yield batch
-    if bad_rows:
-        raise broken()
+    yield from reader
 
 
 def _places(own: pa.Array, dictionary: pa.Array) -> np.ndarray:

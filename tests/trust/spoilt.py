@@ -421,6 +421,10 @@ MISTAKES = {
     "evaluate, three columns": (lambda p: p.evaluate(LABELS, LISTS + b"1_clicks,3,4\n"), "predictions.csv:5"),
     "evaluate, words for aids": (lambda p: p.evaluate(LABELS, LISTS + b"1_clicks,tea\n"), "predictions.csv:5"),
     "evaluate, latin-1": (lambda p: p.evaluate(LABELS, LISTS + b"1_clicks,\xe4\n"), "predictions.csv"),
+    "evaluate, latin-1 in a column too many": (
+        lambda p: p.evaluate(LABELS, LISTS + b"1_clicks,2,\xe4\n"),
+        "predictions.csv:5",
+    ),
     "evaluate, NUL": (lambda p: p.evaluate(LABELS, LISTS + b"1_clicks,\0\n"), "predictions.csv"),
     "evaluate, open quote": (lambda p: p.evaluate(LABELS, LISTS + b'1_clicks,"3\n'), "predictions.csv"),
     "evaluate, k 0": (lambda p: p.evaluate(LABELS, LISTS, "--k", 0), "--k"),
