@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from otto_gpu.errors import UserError
@@ -22,21 +25,42 @@ class Parser(argparse.ArgumentParser):
 
 def run_command(run: Callable[[], int], debug: bool = False, stopped: str = "stopped") -> int:
     """The exit code of run(). debug: errors keep their traceback; stopped: what is said after Ctrl-C."""
-    try:
-        code = run()
-        sys.stdout.flush()  # here, where it can be told that it fails
-        return code
-    except (UserError, OSError, MemoryError) as error:
-        if debug:
-            raise
-        if isinstance(error, BrokenPipeError):  # who read our output has left: nothing to tell, and nobody to tell it to
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with _interrupts() as came:
+        try:
+            code = run()
+            sys.stdout.flush()  # here, where it can be told that it fails
+            return code
+        except (Exception, KeyboardInterrupt) as error:
+            # some libraries make an error of their own of an interrupt that comes while they call us
+            if came or isinstance(error, KeyboardInterrupt):
+                print(stopped, file=sys.stderr)
+                return STOPPED
+            if debug or not isinstance(error, (UserError, OSError, MemoryError)):
+                raise
+            if isinstance(error, BrokenPipeError):  # who read our output has left: nothing to tell, and nobody to tell it to
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return MISTAKE
+            print(f"error: {in_one_line(_told(error))}", file=sys.stderr)
             return MISTAKE
-        print(f"error: {in_one_line(_told(error))}", file=sys.stderr)
-        return MISTAKE
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return STOPPED
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The signals of Ctrl-C that have come so far; each raises KeyboardInterrupt, as ever."""
+    came: list[int] = []
+
+    def note(number: int, frame) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be listened to
+        yield came
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _told(error: Exception) -> str:

@@ -106,7 +106,9 @@ def test_an_interrupt_is_told_in_one_line_and_the_run_goes_on(tmp_path, argument
         time.sleep(0.005)
     began.send_signal(signal.SIGINT)
     _, err = began.communicate(timeout=60)
-    assert began.returncode == 130 and err.strip() == "stopped; the same command goes on from here"
+    # Python ends itself by the signal, which shells count as 130 too, where an exec() was under way, handled or not
+    assert began.returncode in (130, -signal.SIGINT), err
+    assert err.strip() == "stopped; the same command goes on from here"
     assert call("pipeline", *arguments).code == 0 and half_written(tmp_path) == []
 
 
