@@ -101,7 +101,7 @@ class Reader:
             if isinstance(events, (list, tuple)) and all(isinstance(e, dict) for e in events):
                 names = dict.fromkeys(name for event in events for name in event)
                 return pa.table({name: [event.get(name) for event in events] for name in names})
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, NotImplementedError) as error:  # as which Arrow and pandas refuse cells
             raise UserError(f"events: a column holds values of more than one kind: {str(error).splitlines()[0]}") from None
         raise UserError(f"events must be a data frame, an Arrow table or a list of dicts, got {type(events).__name__}")
 
