@@ -13,7 +13,10 @@ from otto_gpu.run import checksum
 from tests.runs import EMBEDDED, GROUP, artifacts, metrics, needs_embeddings, small
 
 # what tells figures of the test period, or holds its labels
-FIGURES = {"labels/test.parquet", "candidates/coverage.json", "metrics.json"}
+FIGURES = {
+    "labels/test.parquet", "candidates/coverage.json", "candidates/coverage_curves.json", "scores.parquet", "metrics.json",
+    "model_card.md", "report.html",
+}  # fmt: skip
 GROUPS = {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}
 
 
