@@ -27,6 +27,7 @@ LOOKED_AT, LOOK_ROUNDS = 20_000, 40  # 10,000 to 75,000 rows and 30 to 100 round
 SHOWN = 50_000  # training rows whose figures are logged every round
 
 _forests: WeakKeyDictionary[xgboost.Booster, Forest | None] = WeakKeyDictionary()  # of the models that score
+_places: WeakKeyDictionary[xgboost.Booster, tuple] = WeakKeyDictionary()  # (names, places): a call for one session is short
 
 Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 
@@ -197,10 +198,14 @@ def predict(model, features, names: tuple[str, ...] | None = None) -> np.ndarray
 
 def _columns(model, names: tuple[str, ...]) -> list[int] | None:
     """The places of the model's columns among the names; None: they are these."""
-    if len(names) == model.num_features():
-        return None
-    places = {name: i for i, name in enumerate(names)}
-    return [places[name] for name in model.feature_names]
+    kept = _places.get(model)
+    if kept is None or kept[0] != names:
+        places = None
+        if len(names) != model.num_features():
+            place = {name: i for i, name in enumerate(names)}
+            places = [place[name] for name in model.feature_names]
+        kept = _places[model] = names, places
+    return kept[1]
 
 
 def contributions(model, row: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
