@@ -1,0 +1,54 @@
+"""What uvicorn's protocol leaves open: headers that come slowly or never, and bad HTTP told as every other error."""
+
+from __future__ import annotations
+
+import asyncio
+
+import h11
+import orjson
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+def protocol(header_seconds: float) -> type[H11Protocol]:
+    """uvicorn's protocol on h11, for which a request's headers must be whole within header_seconds: of the connection, or of
+    their first byte. Between two requests uvicorn's own keep-alive time counts; bodies are bodies.py's."""
+
+    class Connection(H11Protocol):
+        late: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._arrived()
+            elif self.late is None:
+                self._wait()
+
+        def on_response_complete(self) -> None:
+            self._arrived()
+            super().on_response_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._arrived()
+            super().connection_lost(exc)
+
+        def send_400_response(self, msg: str) -> None:
+            body = orjson.dumps({"error": "the request is no valid HTTP", "where": None})
+            own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+            headers = [*self.server_state.default_headers, *own]
+            events = (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+            self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
+            self.transport.close()
+
+        def _wait(self) -> None:
+            self.late = self.loop.call_later(header_seconds, self.timeout_keep_alive_handler)
+
+        def _arrived(self) -> None:
+            if self.late is not None:
+                self.late.cancel()
+                self.late = None
+
+    return Connection

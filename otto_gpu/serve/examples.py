@@ -1,0 +1,46 @@
+"""Some histories of the run's test period, as a request would say them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from otto_gpu.events.log import EventLog
+from otto_gpu.events.settings import EventsConfig
+from otto_gpu.events.stage import load_ids
+from otto_gpu.recommend import SPLIT
+from otto_gpu.serve.messages import PER_SECOND
+
+SHORTEST, LONGEST = 3, 20  # events of a history that shows something and can be read at a glance
+
+
+def load_examples(run_dir: Path, events: EventsConfig, n: int) -> list[dict]:
+    """n sessions (fewer where there are fewer) spread over the period: [{"session": own id, "events": [{aid, ts, type}]}].
+    Those of 3 to 20 events first; ts in the log's unit."""
+    history = EventLog.load(run_dir / "events" / SPLIT / "history.parquet")
+    lengths = np.diff(history.starts)
+    some = np.flatnonzero((lengths >= SHORTEST) & (lengths <= LONGEST))
+    some = some if len(some) else np.flatnonzero(lengths)
+    chosen = some[np.unique(np.linspace(0, len(some) - 1, min(n, len(some))).astype(int))]
+    own = load_ids(run_dir, "sessions").take(pa.array(chosen)).to_pylist()
+    items = load_ids(run_dir, "items")
+    logs = [history.of_sessions(session, session + 1) for session in chosen]
+    return [{"session": s, "events": _events(log, items, events)} for s, log in zip(own, logs, strict=True)]
+
+
+def _events(log: EventLog, items: pa.Array, events: EventsConfig) -> list[dict]:
+    aids = items.take(pa.array(log.aid)).to_pylist()
+    rows = zip(aids, log.ts.tolist(), log.type.tolist(), strict=True)
+    return [{"aid": aid, "ts": own_time(ts, events.ts_unit), "type": log.types[code]} for aid, ts, code in rows]
+
+
+def own_time(ts: int, unit: str) -> int | float | str:
+    """ts (ms) as the log says it."""
+    if unit == "iso":
+        return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if unit == "s":
+        return ts // 1000 if ts % 1000 == 0 else ts / 1000
+    return ts * PER_SECOND[unit] // 1000

@@ -1,0 +1,182 @@
+"""What requests and answers look like. Some of it is the run's: the names of its types and targets, the unit of its times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, StrictStr, Tag, create_model
+from pydantic_core import core_schema
+
+from otto_gpu.events.checks import YEAR_2200_MS
+from otto_gpu.events.settings import EventsConfig, TargetsConfig
+from otto_gpu.explain import REASONS
+from otto_gpu.serve.limits import Limits
+from otto_gpu.serve.worker import Events
+
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+INT64 = 1 << 63
+ONE, MANY = "one session", "many sessions"  # which of its two forms a request for lists has
+
+
+class _IntegerOrText:
+    """One error for both kinds, where a union would say two."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        kinds = [core_schema.int_schema(strict=True, ge=-INT64, le=INT64 - 1), core_schema.str_schema(strict=True)]
+        message = "an id must be an integer of 64 bits or text"
+        return core_schema.union_schema(kinds, custom_error_type="id", custom_error_message=message)
+
+
+Id = Annotated[int | str, _IntegerOrText]
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+# ---------------------------------------------------------------------------------------------------- answers
+class Lists(Message):
+    lists: dict[str, list[Id]] = Field(description="by target: items, best first, at most k")
+    cold: bool = Field(description="the session has no item that the run knows: the lists are popular items")
+    unknown_items: int = Field(description="events of items that the run does not know; they were left out")
+
+
+class ListsOfSession(Lists):
+    session: Id
+
+
+class ListsOfSessions(Message):
+    sessions: list[ListsOfSession] = Field(description="in the order of the request")
+
+
+class Key(Message):
+    aid: Id
+    in_history: bool = Field(description="false: the source itself named it before")
+    matrix: str | None = Field(description="whose neighbour the item is there; null: it is the key itself that gains")
+    place: int = Field(description="of the item among the key's neighbours, from 1")
+    gain: float = Field(description="what it adds to the source's score")
+
+
+class Source(Message):
+    source: str
+    rank: int = Field(description="of the item in the source's list, from 1")
+    score: float | None
+    because: list[Key] = Field(description=f"keys that gave most, at most {REASONS}")
+
+
+class Reason(Message):
+    aid: Id
+    rank: int = Field(description="from 1")
+    sources: list[Source] = Field(description="at most two, best rank first; none: a popular item")
+
+
+class Reasons(Lists):
+    """The lists of /recommend, and why each item is there."""
+
+    reasons: dict[str, list[Reason]] = Field(description="by target, in the order of the lists")
+
+
+class Opinion(Message):
+    group: str
+    weight: float
+    place: int = Field(description="of the item among the candidates, from 1")
+
+
+class Moved(Message):
+    feature: str
+    meaning: str
+    value: float | None
+    contribution: float
+
+
+class ForTarget(Message):
+    place: int = Field(description="of the item among the candidates, from 1")
+    blend: list[Opinion]
+    bias: float | None = Field(description="the models' score of anything; null: the target has no models")
+    features: list[Moved] = Field(description="what moved the models' score most")
+
+
+class Explanation(Message):
+    aid: Id
+    candidate: bool = Field(description="whether any source named it; otherwise it is a popular item, or in no list")
+    in_history: int = Field(description="events of it in the session")
+    sources: list[Source]
+    targets: dict[str, ForTarget]
+
+
+class Health(Message):
+    ready: bool
+    run: str
+    version: str
+    device: str
+    uptime_seconds: float
+    targets: list[str]
+    types: list[str]
+    ts_unit: str
+    k: int = Field(description="items of a list where a request does not say")
+    items: int = Field(description="that the run knows")
+    waiting: int = Field(description="requests that wait")
+    limits: dict[str, float]
+
+
+# --------------------------------------------------------------------------------------------------- requests
+@dataclass(frozen=True)
+class Messages:
+    """The models that are made for a run."""
+
+    recommend: Any
+    explain: type[Message]
+    reasons: type[Message]
+    examples: type[Message]
+
+
+def messages_of(events: EventsConfig, targets: TargetsConfig, limits: Limits, k: int) -> Messages:
+    """k: items of a list where a request does not say; the most is limits.k, or k."""
+    event = create_model("Event", __base__=Message, **_event_fields(events, targets))
+    of_session = Annotated[list[event], Field(max_length=limits.session_events)]
+    length = (Annotated[StrictInt, Field(ge=1, le=max(limits.k, k))], Field(k, description="items of a list"))
+    history = (of_session, Field(description="the session's events, in any order; none: a cold start"))
+    one = create_model("OneSession", __base__=Message, events=history, k=length)
+    session = create_model("Session", __base__=Message, session=(Id, ...), events=history)
+    sessions = (Annotated[list[session], Field(max_length=limits.sessions)], ...)
+    many = create_model("ManySessions", __base__=Message, sessions=sessions, k=length)
+    either = Annotated[Annotated[one, Tag(ONE)] | Annotated[many, Tag(MANY)], Discriminator(_one_or_many)]
+    target = (Literal[tuple(targets.names)] | None, Field(None, description="null: all of them"))
+    why = create_model("Why", __base__=Message, events=history, aid=(Id, ...), target=target)
+    example = create_model("Example", __base__=Message, session=(Id, ...), events=(list[event], ...))
+    examples = create_model("Examples", __base__=Message, sessions=(list[example], Field(description="of the test period")))
+    return Messages(either, why, one, examples)
+
+
+def _one_or_many(value: Any) -> str:
+    return MANY if isinstance(value, dict) and "sessions" in value else ONE
+
+
+def _event_fields(events: EventsConfig, targets: TargetsConfig) -> dict[str, tuple]:
+    fields: dict[str, tuple] = {"aid": (Id, Field(description="the item")), "ts": _time(events.ts_unit)}
+    values = dict.fromkeys([*targets.types, *events.type_names(targets.types)])
+    codes = [int(v) for v in values if v.isdecimal() and str(int(v)) == v]
+    default = ... if events.default_type is None else events.default_type
+    fields["type"] = (Literal[(*values, *codes)], Field(default, description="a type's name, or the log's value for it"))
+    return fields
+
+
+def _time(unit: str) -> tuple:
+    if unit == "iso":
+        return StrictStr, Field(description="such as 2022-08-01T12:00:00Z; without a zone it is UTC")
+    kind = float if unit == "s" else int
+    end = YEAR_2200_MS * PER_SECOND[unit] // 1000
+    return Annotated[kind, Field(strict=True, ge=0, lt=end)], Field(description=f"{unit} since 1970 (UTC)")
+
+
+def columns_of(sessions: list[list[Any]]) -> Events:
+    """Of validated events, a list for each session."""
+    made = Events(len(sessions))
+    for place, events in enumerate(sessions):
+        made.session += [place] * len(events)
+        made.aid += [event.aid for event in events]
+        made.ts += [event.ts for event in events]
+        made.type += [str(event.type) for event in events]
+    return made

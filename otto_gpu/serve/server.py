@@ -1,0 +1,92 @@
+"""uvicorn, as this service needs it: a socket of its own, late headers, a stop that answers what is in flight, exit code 0."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from otto_gpu.errors import UserError
+from otto_gpu.serve.connections import protocol
+from otto_gpu.serve.limits import Limits
+
+BACKLOG = 2048
+# of every answer: a browser loads nothing from elsewhere, keeps nothing, and lets no other page embed this one
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = [
+    ("content-security-policy", POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("cache-control", "no-store"),
+]
+IDLE_SECONDS = 30  # a connection may stay open between two requests
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Bound, not yet listening. UserError where the address is taken or not this machine's."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        made = socket.socket(*found[0][:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(found[0][4])
+    except (OSError, OverflowError) as error:
+        raise _unusable(host, port, error) from None
+    return made
+
+
+def _unusable(host: str, port: int, error: Exception) -> UserError:
+    why = {errno.EADDRINUSE: "something listens there already; choose another --port, or 0 for any that is free"}
+    return UserError(f"{host}:{port}: {why.get(getattr(error, 'errno', None), getattr(error, 'strerror', None) or error)}")
+
+
+def address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listening.family == socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def serve(app, listening: socket.socket, limits: Limits, ready: Callable[[], None], stopping: Callable[[], None]) -> None:
+    """Until SIGTERM or SIGINT; then no new connections, and what is in flight is answered, if it takes no longer than
+    limits.stop_seconds. ready, stopping: called when it listens, and when it is to stop."""
+    try:
+        listening.listen(BACKLOG)
+    except OSError as error:
+        raise _unusable(*listening.getsockname()[:2], error) from None
+    config = uvicorn.Config(
+        app, http=protocol(limits.header_seconds), loop="asyncio", ws="none", lifespan="off", log_level="warning",
+        access_log=False, server_header=False, headers=HEADERS, proxy_headers=False, timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=limits.stop_seconds, backlog=BACKLOG,
+    )  # fmt: skip
+    server = _Server(config, ready, stopping)
+    asyncio.run(server.serve(sockets=[listening]))
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None], stopping: Callable[[], None]):
+        super().__init__(config)
+        self._ready, self._stopping = ready, stopping
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, but for raising the signal once more at the end: to be asked to stop is no failure."""
+        before = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready()
+
+    async def shutdown(self, sockets=None) -> None:
+        self._stopping()
+        await super().shutdown(sockets=sockets)
