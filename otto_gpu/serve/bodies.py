@@ -100,10 +100,13 @@ def json_route(bodies: Bodies) -> type[APIRoute]:
             handler = super().get_route_handler()
 
             async def handle(request: Request):
-                async with bodies.of(request) as body:
-                    request = WholeRequest(request.scope, request.receive)
-                    request.whole = body
-                    return await handler(request)
+                try:
+                    async with bodies.of(request) as body:
+                        whole = WholeRequest(request.scope, request.receive)
+                        whole.whole = body
+                        return await handler(whole)
+                except asyncio.CancelledError:  # it is in flight when the time for that is over
+                    raise Refused(503, "the service stops; come back later", close=True) from None
 
             return handle
 

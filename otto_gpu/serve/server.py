@@ -32,12 +32,14 @@ IDLE_SECONDS = 30  # a connection may stay open between two requests
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """Bound, not yet listening. UserError where the address is taken or not this machine's."""
+    if not 0 <= port < 1 << 16:
+        raise UserError(f"--port must be between 0 and 65535, got {port}")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         made = socket.socket(*found[0][:3])
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(found[0][4])
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise _unusable(host, port, error) from None
     return made
 
