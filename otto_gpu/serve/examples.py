@@ -18,12 +18,16 @@ SHORTEST, LONGEST = 3, 20  # events of a history that shows something and can be
 
 
 def load_examples(run_dir: Path, events: EventsConfig, n: int) -> list[dict]:
-    """n sessions (fewer where there are fewer) spread over the period: [{"session": own id, "events": [{aid, ts, type}]}].
-    Those of 3 to 20 events first; ts in the log's unit."""
+    """n histories (fewer where there are fewer) spread over the period, if there are any of 3 to 20 events, of those."""
+    return load_histories(run_dir, events, n, SHORTEST, LONGEST) or load_histories(run_dir, events, n)
+
+
+def load_histories(run_dir: Path, events: EventsConfig, n: int, shortest: int = 1, longest: int | None = None) -> list[dict]:
+    """n histories (fewer where there are fewer) spread over the period: [{"session": own id, "events": [{aid, ts, type}]}], ts in
+    the log's unit. shortest, longest: events that they may have."""
     history = EventLog.load(run_dir / "events" / SPLIT / "history.parquet")
     lengths = np.diff(history.starts)
-    some = np.flatnonzero((lengths >= SHORTEST) & (lengths <= LONGEST))
-    some = some if len(some) else np.flatnonzero(lengths)
+    some = np.flatnonzero((lengths >= shortest) & (lengths <= (longest or lengths.max())))
     chosen = some[np.unique(np.linspace(0, len(some) - 1, min(n, len(some))).astype(int))]
     own = load_ids(run_dir, "sessions").take(pa.array(chosen)).to_pylist()
     items = load_ids(run_dir, "items")

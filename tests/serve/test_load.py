@@ -181,7 +181,9 @@ def test_a_request_in_flight_is_answered_before_the_end(run_dir, recommender, by
         assert idle.recv(10) == b""
         connection.sendall(body[100:])
         found = answer_on(connection)
-        assert found.status == 200 and [s["lists"] for s in found.json["sessions"]][3] == lists(recommender, sessions[3]["events"])
+        assert found.status == 200 and [s["lists"] for s in found.json["sessions"]][3] == lists(
+            recommender, sessions[3]["events"]
+        )
         assert service.process.wait(20) == 0 and service.process.stderr.read() == ""
 
 

@@ -40,7 +40,12 @@ def test_help_names_every_limit(run_dir):
 
 
 def test_without_the_extra(run_dir):
-    program = f"import sys; sys.modules['uvicorn'] = None; from otto_gpu.serve.__main__ import main; sys.exit(main([{str(run_dir)!r}]))"
+    program = f"""
+import sys
+sys.modules["uvicorn"] = None
+from otto_gpu.serve.__main__ import main
+sys.exit(main([{str(run_dir)!r}]))
+"""
     refused = said(subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60))
     assert refused == "error: the service needs uvicorn, which is not installed: pip install 'otto_gpu[serve]'"
 

@@ -54,6 +54,7 @@ def test_an_example_its_lists_and_why(service, recommender, width, dark):
         assert page.locator("#why-title").inner_text() == f"{shown(seen)['clicks'][4]} in clicks"
         box = page.locator("#why").bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= width
+        assert page.evaluate("document.querySelector('#why').scrollWidth <= document.querySelector('#why').clientWidth")
         page.keyboard.press("Escape")
         assert not page.locator("#why").is_visible()
         is_calm(seen, service)

@@ -77,6 +77,7 @@ const rows = () => [...byId("events").children];
 
 function changed() {
   byId("none").hidden = rows().length > 0;
+  document.querySelector(".titles").hidden = rows().length === 0;
   document.body.classList.toggle("stale", asked !== null);
 }
 
@@ -203,7 +204,7 @@ function keyOf(item, key) {
 function moved(features) {
   const most = Math.max(...features.map((f) => Math.abs(f.contribution)));
   return el("table", {},
-    el("thead", {}, el("tr", {}, el("th", {}, "feature"), el("th", { class: "number" }, "value"), el("th", { class: "number" }, "moved by"), el("th", {}, ""))),
+    el("thead", {}, el("tr", {}, el("th", {}, "feature"), el("th", { class: "number" }, "value"), el("th", { class: "number" }, "moved by"), el("th", { class: "bar" }, ""))),
     el("tbody", {}, ...features.map((f) => {
       const bar = el("span", { class: f.contribution < 0 ? "down" : "up" });
       bar.style.width = `${Math.max((100 * Math.abs(f.contribution)) / most, 2)}%`;
