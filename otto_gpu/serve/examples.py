@@ -23,8 +23,8 @@ def load_examples(run_dir: Path, events: EventsConfig, n: int) -> list[dict]:
 
 
 def load_histories(run_dir: Path, events: EventsConfig, n: int, shortest: int = 1, longest: int | None = None) -> list[dict]:
-    """n histories (fewer where there are fewer) spread over the period: [{"session": own id, "events": [{aid, ts, type}]}], ts in
-    the log's unit. shortest, longest: events that they may have."""
+    """n histories (fewer where there are fewer) spread over the period: [{"session": own id, "events": [{aid, ts, type}]}], ts
+    in the log's unit. shortest, longest: events that they may have."""
     history = EventLog.load(run_dir / "events" / SPLIT / "history.parquet")
     lengths = np.diff(history.starts)
     some = np.flatnonzero((lengths >= shortest) & (lengths <= (longest or lengths.max())))
