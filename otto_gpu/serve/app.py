@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import orjson
+import pyarrow as pa
 from fastapi import APIRouter, Body, FastAPI, Query
 from fastapi.responses import Response
 
 from otto_gpu import __version__
-from otto_gpu.columns import AID
 from otto_gpu.errors import UserError
 from otto_gpu.explain import explain, reasons
 from otto_gpu.recommend import Recommender
@@ -117,12 +117,15 @@ def _asking(service: Service) -> APIRouter:
         events = _bounded(service, [asked.events])
         return _json(await service.ask(worker.call(lambda: _with_reasons(recommender, events, asked.k), len(events))))
 
-    @router.post("/explain", response_model=Explanation)
+    @router.post("/explain", response_model=Explanation, responses=documented(404))
     async def why(asked: messages.explain):
         """Why an item stands where it stands in the lists of one session: sources, and the features that moved its score."""
         events = _bounded(service, [asked.events])
-        call = worker.call(lambda: explain(recommender, events.table(), asked.aid, asked.target), len(events))
-        return _json(await service.ask(call))
+        call = worker.call(lambda: _explained(recommender, events, asked.aid, asked.target), len(events))
+        found = await service.ask(call)
+        if found is None:
+            raise Refused(404, f"the run does not know the item {asked.aid!r}", "aid")
+        return _json(found)
 
     return router
 
@@ -187,8 +190,13 @@ def _bounded(service: Service, sessions: list[list]):
 def _with_reasons(recommender: Recommender, events: Events, k: int) -> dict:
     why = reasons(recommender, events.table(), k)
     lists = {target: [item["aid"] for item in items] for target, items in why.items()}
-    unknown = int((recommender.reader.places(events.table()[AID].combine_chunks()) < 0).sum()) if len(events) else 0
+    unknown = int((recommender.reader.places(events.items()) < 0).sum()) if len(events) else 0
     return _told(Answer(lists, unknown == len(events), unknown)) | {"reasons": why}
+
+
+def _explained(recommender: Recommender, events: Events, aid: int | str, target: str | None) -> dict | None:
+    known = recommender.reader.places(pa.array([aid]))[0] >= 0
+    return explain(recommender, events.table(), aid, target) if known else None
 
 
 def _told(answer: Answer) -> dict:

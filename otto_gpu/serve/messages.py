@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, StrictStr, Tag, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag, create_model
 from pydantic_core import core_schema
 
 from otto_gpu.events.checks import YEAR_2200_MS
@@ -19,17 +19,72 @@ INT64 = 1 << 63
 ONE, MANY = "one session", "many sessions"  # which of its two forms a request for lists has
 
 
-class _IntegerOrText:
-    """One error for both kinds, where a union would say two."""
+def _integers(**bounds) -> list:
+    """What counts as an integer in JSON: 5 and 5.0; true and "5" are none."""
+    real = core_schema.float_schema(strict=True, allow_inf_nan=False)
+    return [core_schema.int_schema(strict=True, **bounds), core_schema.chain_schema([real, core_schema.int_schema(**bounds)])]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An integer between two bounds."""
+
+    least: int
+    most: int
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        message = f"expected an integer from {self.least:,} to {self.most:,}"
+        kinds = _integers(ge=self.least, le=self.most)
+        return core_schema.union_schema(kinds, custom_error_type="whole", custom_error_message=message)
+
+    def __get_pydantic_json_schema__(self, schema, handler):
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+
+class _Id:
+    """An integer or text. Beyond 64 bits it is text: 7 and '7' are one item."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source, handler):
-        kinds = [core_schema.int_schema(strict=True, ge=-INT64, le=INT64 - 1), core_schema.str_schema(strict=True)]
-        message = "an id must be an integer of 64 bits or text"
+        number = core_schema.float_schema(strict=True, allow_inf_nan=False)  # the parser's kind for integers beyond 64 bits
+        other = core_schema.union_schema([core_schema.int_schema(strict=True), number])
+        kinds = [
+            core_schema.int_schema(strict=True, ge=-INT64, lt=INT64), core_schema.str_schema(strict=True),
+            core_schema.no_info_after_validator_function(_integer_or_text, other),
+        ]  # fmt: skip
+        message = "expected an integer or text"
         return core_schema.union_schema(kinds, custom_error_type="id", custom_error_message=message)
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema, handler):
+        return {"anyOf": [{"type": "integer"}, {"type": "string"}]}
 
-Id = Annotated[int | str, _IntegerOrText]
+
+def _integer_or_text(value: int | float) -> int | str:
+    if value != int(value):
+        raise ValueError("a fraction")
+    return int(value) if -INT64 <= value < INT64 else str(int(value))
+
+
+Id = Annotated[int | str, _Id]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of some words, or of some integers. (A Literal takes false for 0.)"""
+
+    words: tuple[str, ...]
+    codes: tuple[int, ...]
+
+    def __get_pydantic_core_schema__(self, source, handler):
+        kinds = [core_schema.literal_schema(list(self.words))]
+        if self.codes:
+            kinds.append(core_schema.chain_schema([_integers()[0], core_schema.literal_schema(list(self.codes))]))
+        message = f"expected one of {', '.join(self.words)}"
+        return core_schema.union_schema(kinds, custom_error_type="one_of", custom_error_message=message)
+
+    def __get_pydantic_json_schema__(self, schema, handler):
+        return {"enum": [*self.words, *self.codes]}
 
 
 class Message(BaseModel):
@@ -136,7 +191,7 @@ def messages_of(events: EventsConfig, targets: TargetsConfig, limits: Limits, k:
     """k: items of a list where a request does not say; the most is limits.k, or k."""
     event = create_model("Event", __base__=Message, **_event_fields(events, targets))
     of_session = Annotated[list[event], Field(max_length=limits.session_events)]
-    length = (Annotated[StrictInt, Field(ge=1, le=max(limits.k, k))], Field(k, description="items of a list"))
+    length = (Annotated[int, Whole(1, max(limits.k, k))], Field(k, description="items of a list"))
     history = (of_session, Field(description="the session's events, in any order; none: a cold start"))
     one = create_model("OneSession", __base__=Message, events=history, k=length)
     session = create_model("Session", __base__=Message, session=(Id, ...), events=history)
@@ -159,16 +214,19 @@ def _event_fields(events: EventsConfig, targets: TargetsConfig) -> dict[str, tup
     values = dict.fromkeys([*targets.types, *events.type_names(targets.types)])
     codes = [int(v) for v in values if v.isdecimal() and str(int(v)) == v]
     default = ... if events.default_type is None else events.default_type
-    fields["type"] = (Literal[(*values, *codes)], Field(default, description="a type's name, or the log's value for it"))
+    kind = Annotated[str | int, OneOf(tuple(values), tuple(codes))]
+    fields["type"] = (kind, Field(default, description="a type's name, or the log's value for it"))
     return fields
 
 
 def _time(unit: str) -> tuple:
     if unit == "iso":
         return StrictStr, Field(description="such as 2022-08-01T12:00:00Z; without a zone it is UTC")
-    kind = float if unit == "s" else int
-    end = YEAR_2200_MS * PER_SECOND[unit] // 1000
-    return Annotated[kind, Field(strict=True, ge=0, lt=end)], Field(description=f"{unit} since 1970 (UTC)")
+    end, about = YEAR_2200_MS * PER_SECOND[unit] // 1000, Field(description=f"{unit} since 1970 (UTC)")
+    kind = (
+        Annotated[float, Field(strict=True, ge=0, lt=end)] if unit == "s" else Annotated[int, Whole(0, end - PER_SECOND[unit])]
+    )
+    return kind, about
 
 
 def columns_of(sessions: list[list[Any]]) -> Events:

@@ -46,9 +46,12 @@ class Events:
         return len(self.session)
 
     def table(self) -> pa.Table:
-        """As Recommender takes them. 7 and '7' are one item: where both kinds occur, all are text."""
-        aid = self.aid if all(type(a) is int for a in self.aid) else list(map(str, self.aid))
-        return pa.table({SESSION: pa.array(self.session, pa.int64()), AID: aid, TS: self.ts, TYPE: self.type})
+        """As Recommender takes them."""
+        return pa.table({SESSION: pa.array(self.session, pa.int64()), AID: self.items(), TS: self.ts, TYPE: self.type})
+
+    def items(self) -> pa.Array:
+        """The events' items. 7 and '7' are one item: where both kinds occur, all are text."""
+        return pa.array(self.aid if all(type(a) is int for a in self.aid) else list(map(str, self.aid)))
 
     @classmethod
     def joined(cls, parts: list[Events]) -> Events:

@@ -66,9 +66,17 @@ def test_a_cold_start_gets_what_is_popular(recommender, service):
 def test_items_and_types_may_be_said_in_several_ways(service):
     events = [EVENT, EVENT | {"aid": 2, "ts": TS + 5000, "type": "orders"}]
     expected = service.post("/recommend", {"events": events}).json
-    for aids, types in (((1, 2), (0, 2)), (("1", "2"), ("0", "2")), ((1, "2"), ("clicks", 2))):
+    for aids, types in (((1, 2), (0, 2)), (("1", "2"), ("0", "2")), ((1, "2"), ("clicks", 2)), ((1.0, 2.0), (0, 2))):
         other = [e | {"aid": a, "type": t} for e, a, t in zip(events, aids, types, strict=True)]
         assert service.post("/recommend", {"events": other}).json == expected
+
+
+def test_ids_of_any_size_are_ids(service):
+    sizes = [-(1 << 63), (1 << 63) - 1, 1 << 63, 1 << 70, -(1 << 80)]
+    found = service.post("/recommend", {"events": [EVENT, *(EVENT | {"aid": aid} for aid in sizes)]}).json
+    assert found["unknown_items"] == 5 and not found["cold"]
+    rows = service.post("/recommend", {"sessions": [{"session": s, "events": []} for s in sizes]}).json["sessions"]
+    assert [row["session"] for row in rows[:3]] == [*sizes[:2], str(1 << 63)]
 
 
 def test_k(service):
@@ -147,20 +155,20 @@ def one(**changes) -> dict:
         ({"evnts": []}, 422, "evnts", "unknown key"),
         ({"events": [], "sessions": []}, 422, "events", "unknown key"),
         ({"sessions": [{"events": []}]}, 422, "sessions[0].session", "required"),
-        ({"sessions": [{"session": 1.5, "events": []}]}, 422, "sessions[0].session", "an id must be"),
-        ({"events": [], "k": 0}, 422, "k", "greater"),
-        ({"events": [], "k": 101}, 422, "k", "less"),
-        ({"events": [], "k": "5"}, 422, "k", "integer"),
-        (one(aid=None), 422, "events[1].aid", "an id must be"),
-        (one(aid=True), 422, "events[1].aid", "an id must be"),
-        (one(aid=1 << 63), 422, "events[1].aid", "an id must be"),
-        (one(aid=1 << 70), 422, "events[1].aid", "an id must be"),
+        ({"sessions": [{"session": 1.5, "events": []}]}, 422, "sessions[0].session", "an integer or text"),
+        ({"events": [], "k": 0}, 422, "k", "an integer from 1 to 100"),
+        ({"events": [], "k": 101}, 422, "k", "an integer from 1 to 100"),
+        ({"events": [], "k": "5"}, 422, "k", "an integer from 1 to 100"),
+        (one(aid=None), 422, "events[1].aid", "an integer or text"),
+        (one(aid=True), 422, "events[1].aid", "an integer or text"),
         (one(ts="2022-08-28"), 422, "events[1].ts", "integer"),
-        (one(ts=-1), 422, "events[1].ts", "greater"),
+        (one(ts=-1), 422, "events[1].ts", "an integer from 0 to"),
         (one(ts=1e300), 422, "events[1].ts", "integer"),
-        (one(ts=TS * 1000), 422, "events[1].ts", "less"),
-        (one(type="view"), 422, "events[1].type", "'clicks', 'carts', 'orders'"),
-        (one(type=3), 422, "events[1].type", "'clicks'"),
+        (one(ts=TS * 1000), 422, "events[1].ts", "an integer from 0 to"),
+        (one(type="view"), 422, "events[1].type", "one of clicks, carts, orders, 0, 1, 2"),
+        (one(type=3), 422, "events[1].type", "one of clicks"),
+        (one(type=False), 422, "events[1].type", "one of clicks"),
+        (one(aid=1.5), 422, "events[1].aid", "an integer or text"),
         (one(device="phone"), 422, "events[1].device", "unknown key"),
     ],
 )  # fmt: skip
@@ -170,7 +178,7 @@ def test_what_is_no_request_is_told_in_a_line(service, body, status, where, says
 
 def test_an_item_or_target_that_the_run_does_not_have(service):
     unknown = {"events": [EVENT], "aid": "no such item"}
-    assert "does not know the item 'no such item'" in is_problem(service.post("/explain", unknown), 422, "body")
+    assert "does not know the item 'no such item'" in is_problem(service.post("/explain", unknown), 404, "aid")
     is_problem(service.post("/explain", {"events": [EVENT], "aid": 1, "target": "views"}), 422, "target")
 
 
@@ -210,7 +218,8 @@ def test_the_openapi_document_says_what_is_answered(service):
     assert document["paths"].keys() == {"/recommend", "/reasons", "/explain", "/health", "/examples"}
     for path in ("/recommend", "/reasons", "/explain"):
         answers = document["paths"][path]["post"]["responses"]
-        assert answers.keys() == {"200", "400", "408", "413", "415", "422", "500", "503"}
+        missing = {"404"} if path == "/explain" else set()  # an item that the run does not know
+        assert answers.keys() == {"200", "400", "408", "413", "415", "422", "500", "503"} | missing
     schemas = document["components"]["schemas"]
     assert "HTTPValidationError" not in schemas
     assert {r.removeprefix("#/components/schemas/") for r in references(document)} == schemas.keys()
