@@ -1,13 +1,16 @@
 import pytest
 
-pytest.importorskip("fastapi", reason="fastapi is not installed: pip install 'otto_gpu[serve]'")
-pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install 'otto_gpu[serve]'")
-
 from otto_gpu import Recommender, run_pipeline
 from tests.runs import frame, of_file, small, write_parquet
 from tests.serve.service import serving
 
 OWN_NAMES = {"clicks": "view", "carts": "basket", "orders": "purchase"}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def extra():
+    for package in ("fastapi", "uvicorn"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install 'otto_gpu[serve]'")
 
 
 @pytest.fixture(scope="session")
