@@ -26,12 +26,14 @@ FULL = {
     "reading": ("reading", ["--events", "4000000"]),
     "throughput": ("throughput", ["--events", "1e6"]),
     "end_to_end": ("end_to_end", ["--events", "1e6"]),
+    "recommend": ("recommend", []),
 }
 QUICK = {
     "matrices": ("matrices", ["--events", "2e4", "--rules", "time_decay,count", "--repeats", "1"]),
     "reading": ("reading", ["--events", "20000", "--repeats", "1"]),
     "throughput": ("throughput", ["--events", "2e4", "--repeats", "1"]),
     "end_to_end": ("end_to_end", ["--events", "5e3"]),
+    "recommend": ("recommend", ["--sessions", "800", "--batch", "50", "--single", "5", "--repeats", "1"]),
 }
 
 
