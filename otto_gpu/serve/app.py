@@ -152,16 +152,13 @@ def _pages(app: FastAPI) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     made: dict[str, bytes] = {}  # the document is whole only when all paths are there
 
-    @router.get("/")
-    async def page():
-        return Response(_static("page.html"), media_type="text/html")
-
     @router.get("/docs")
     async def docs():
         if "docs" not in made:
             made["docs"] = docs_page(app.openapi()).encode()
         return Response(made["docs"], media_type="text/html")
 
+    router.add_api_route("/", _file("page.html", "text/html"), name="page")
     for name, kind in STATIC.items():
         router.add_api_route(f"/static/{name}", _file(name, kind), name=name)
     return router
