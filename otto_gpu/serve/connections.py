@@ -1,4 +1,5 @@
-"""What uvicorn's protocol leaves open: headers that come slowly or never, and bad HTTP told as every other error."""
+"""What uvicorn's protocol leaves open: headers that come slowly or never,
+requests with two ends, and bad HTTP told as every other error."""
 
 from __future__ import annotations
 
@@ -7,6 +8,26 @@ import asyncio
 import h11
 import orjson
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from otto_gpu.serve.errors import problem
+
+NO_HTTP = "the request is no valid HTTP"
+VERSIONS = ("1.0", "1.1")
+
+
+def strict(app):
+    """The ASGI application, but for requests that two readers (a proxy and this service) may see end at two places: such a
+    request gets 400, and its connection ends. h11 takes any version of HTTP, and chunks beside a length."""
+
+    async def checked(scope, receive, send):
+        names = {name for name, _ in scope["headers"]}
+        chunks = b"transfer-encoding" in names
+        if scope["http_version"] not in VERSIONS or (chunks and (b"content-length" in names or scope["http_version"] == "1.0")):
+            answer = problem(400, NO_HTTP, headers={"connection": "close"})
+            return await answer(scope, receive, send)
+        return await app(scope, receive, send)
+
+    return checked
 
 
 def protocol(header_seconds: float) -> type[H11Protocol]:
@@ -36,7 +57,7 @@ def protocol(header_seconds: float) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:
-            body = orjson.dumps({"error": "the request is no valid HTTP", "where": None})
+            body = orjson.dumps({"error": NO_HTTP, "where": None})
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
             headers = [*self.server_state.default_headers, *own]
             events = (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage())

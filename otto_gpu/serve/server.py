@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from otto_gpu.errors import UserError
-from otto_gpu.serve.connections import protocol
+from otto_gpu.serve.connections import protocol, strict
 from otto_gpu.serve.limits import Limits
 
 BACKLOG = 2048
@@ -61,8 +61,9 @@ def serve(app, listening: socket.socket, limits: Limits, ready: Callable[[], Non
         listening.listen(BACKLOG)
     except OSError as error:
         raise _unusable(*listening.getsockname()[:2], error) from None
+    http = protocol(limits.header_seconds)
     config = uvicorn.Config(
-        app, http=protocol(limits.header_seconds), loop="asyncio", ws="none", lifespan="off", log_level="warning",
+        strict(app), http=http, loop="asyncio", ws="none", lifespan="off", log_level="warning",
         access_log=False, server_header=False, headers=HEADERS, proxy_headers=False, timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=limits.stop_seconds, backlog=BACKLOG,
     )  # fmt: skip

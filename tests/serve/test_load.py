@@ -125,6 +125,20 @@ def test_what_is_no_http(tight):
         is_problem(answer_on(connection), 400, None)
 
 
+def test_requests_whose_end_is_in_doubt(tight):
+    inside = b"GET /hidden HTTP/1.1\r\nhost: here\r\n\r\n"
+    both, chunks = (
+        head("chunked").replace(b"host", b"content-length: 4\r\nhost"),
+        b"e\r\n" + b'{"events": []}' + b"\r\n0\r\n\r\n",
+    )
+    for sent in (both + chunks, head("chunked").replace(b"HTTP/1.1", b"HTTP/1.0") + chunks, head(0).replace(b"1.1", b"2.0")):
+        with socket.create_connection(tight.place, timeout=20) as connection:
+            connection.sendall(sent + inside)
+            found = answer_on(connection)
+            assert "no valid HTTP" in is_problem(found, 400, None) and found.headers["connection"] == "close"
+            assert connection.recv(10) == b""
+
+
 # ------------------------------------------------------------------------------------------------------- too many
 def test_many_at_once_get_their_own_answers(run_dir, recommender, service):
     sessions = [s["events"] for s in of_test_period(run_dir, 25)]
