@@ -1,4 +1,4 @@
-"""What uvicorn's protocol leaves open: headers that come slowly or never,
+"""What uvicorn's protocol leaves open: headers that come slowly or never, answers that nobody takes,
 requests with two ends, and bad HTTP told as every other error."""
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ def strict(app):
     return checked
 
 
-def protocol(header_seconds: float) -> type[H11Protocol]:
+def protocol(header_seconds: float, answer_seconds: float) -> type[H11Protocol]:
     """uvicorn's protocol on h11, for which a request's headers must be whole within header_seconds: of the connection, or of
-    their first byte. Between two requests uvicorn's own keep-alive time counts; bodies are bodies.py's."""
+    their first byte. Between two requests uvicorn's own keep-alive time counts; bodies are bodies.py's. An answer must be taken
+    within answer_seconds."""
 
     class Connection(H11Protocol):
         late: asyncio.TimerHandle | None = None
+        untaken: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
@@ -50,11 +52,23 @@ def protocol(header_seconds: float) -> type[H11Protocol]:
 
         def on_response_complete(self) -> None:
             self._arrived()
+            self._taken()
+            if self.transport.get_write_buffer_size():
+                self._offer()
             super().on_response_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._arrived()
+            self._taken()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._offer()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._taken()
 
         def send_400_response(self, msg: str) -> None:
             body = orjson.dumps({"error": NO_HTTP, "where": None})
@@ -71,5 +85,20 @@ def protocol(header_seconds: float) -> type[H11Protocol]:
             if self.late is not None:
                 self.late.cancel()
                 self.late = None
+
+        def _offer(self) -> None:
+            if self.untaken is None:
+                self.untaken = self.loop.call_later(answer_seconds, self._give_up)
+
+        def _give_up(self) -> None:
+            """What was not taken goes with the connection; close() would keep it for as long as the client likes."""
+            self.untaken = None
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()
+
+        def _taken(self) -> None:
+            if self.untaken is not None:
+                self.untaken.cancel()
+                self.untaken = None
 
     return Connection

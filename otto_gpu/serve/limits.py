@@ -24,6 +24,7 @@ class Limits(Section):
     batch_sessions: int = Field(256, ge=1, description="sessions of waiting requests that are answered by one call")
     header_seconds: float = Field(10, gt=0, description="seconds within which a request's headers must have come")
     body_seconds: float = Field(10, gt=0, description="seconds within which a request's body must have come")
+    answer_seconds: float = Field(30, gt=0, description="seconds within which a client must take what it asked for")
     wait_seconds: float = Field(30, gt=0, description="seconds after which a request that still waits is told to come back")
     stop_seconds: float = Field(10, gt=0, description="seconds that requests in flight have when the service stops")
 

@@ -61,7 +61,7 @@ def serve(app, listening: socket.socket, limits: Limits, ready: Callable[[], Non
         listening.listen(BACKLOG)
     except OSError as error:
         raise _unusable(*listening.getsockname()[:2], error) from None
-    http = protocol(limits.header_seconds)
+    http = protocol(limits.header_seconds, limits.answer_seconds)
     config = uvicorn.Config(
         strict(app), http=http, loop="asyncio", ws="none", lifespan="off", log_level="warning",
         access_log=False, server_header=False, headers=HEADERS, proxy_headers=False, timeout_keep_alive=IDLE_SECONDS,

@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
@@ -123,6 +124,24 @@ def test_what_is_no_http(tight):
     with socket.create_connection(tight.place, timeout=20) as connection:
         connection.sendall(b"hello\r\n\r\n")
         is_problem(answer_on(connection), 400, None)
+
+
+def test_answers_that_nobody_takes_end_with_their_connection(run_dir):
+    sessions = (of_test_period(run_dir, 100) * 10)[:1000]
+    body = json.dumps({"sessions": sessions, "k": 100}).encode()
+    with serving(run_dir, "--answer-seconds", "1") as service, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(1)
+        connection.connect(service.place)
+        with pytest.raises(OSError):  # some answers the system keeps, so many it does not
+            for _ in range(100):
+                connection.sendall(head(len(body)) + body)
+        until = time.monotonic() + 10
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while time.monotonic() < until:
+                connection.send(b"{")
+                time.sleep(0.2)
+        assert service.post("/recommend", NOTHING).status == 200
 
 
 def test_requests_whose_end_is_in_doubt(tight):
