@@ -1,15 +1,16 @@
-"""What uvicorn's protocol leaves open: headers that come slowly or never, answers that nobody takes,
+"""What uvicorn's protocol leaves open: headers that come slowly or never, answers that nobody takes, too many connections,
 requests with two ends, and bad HTTP told as every other error."""
 
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 
 import h11
 import orjson
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from otto_gpu.serve.errors import problem
+from otto_gpu.serve.errors import RETRY_AFTER, problem
 
 NO_HTTP = "the request is no valid HTTP"
 VERSIONS = ("1.0", "1.1")
@@ -30,20 +31,27 @@ def strict(app):
     return checked
 
 
-def protocol(header_seconds: float, answer_seconds: float) -> type[H11Protocol]:
+def protocol(header_seconds: float, answer_seconds: float, most: int) -> type[H11Protocol]:
     """uvicorn's protocol on h11, for which a request's headers must be whole within header_seconds: of the connection, or of
     their first byte. Between two requests uvicorn's own keep-alive time counts; bodies are bodies.py's. An answer must be taken
-    within answer_seconds."""
+    within answer_seconds. Of connections beyond `most` each is told to come back, and ends."""
 
     class Connection(H11Protocol):
         late: asyncio.TimerHandle | None = None
         untaken: asyncio.TimerHandle | None = None
+        refused = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:
             super().connection_made(transport)
-            self._wait()
+            if len(self.connections) > most:
+                self.refused = True
+                again = (b"retry-after", RETRY_AFTER.encode())
+                return self._end(503, "too many connections; come back later", again)
+            return self._wait()
 
         def data_received(self, data: bytes) -> None:
+            if self.refused:
+                return
             super().data_received(data)
             if self.cycle is not None and not self.cycle.response_complete:
                 self._arrived()
@@ -71,10 +79,14 @@ def protocol(header_seconds: float, answer_seconds: float) -> type[H11Protocol]:
             self._taken()
 
         def send_400_response(self, msg: str) -> None:
-            body = orjson.dumps({"error": NO_HTTP, "where": None})
+            self._end(400, NO_HTTP)
+
+        def _end(self, status: int, error: str, *more: tuple[bytes, bytes]) -> None:
+            body = orjson.dumps({"error": error, "where": None})
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-            headers = [*self.server_state.default_headers, *own]
-            events = (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage())
+            headers = [*self.server_state.default_headers, *own, *more]
+            answer = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase)
+            events = (answer, h11.Data(data=body), h11.EndOfMessage())
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
             self.transport.close()
 

@@ -18,6 +18,7 @@ class Limits(Section):
     session_events: int = Field(1000, ge=1, description="events of a session")
     events: int = Field(50_000, ge=1, description="events of a request")
     k: int = Field(100, ge=1, le=MOST, description="items of a list")
+    connections: int = Field(1000, ge=1, description="open connections, as far as the system has files for them")
     waiting: int = Field(256, ge=1, description="requests that may wait; further ones are told to come back (503)")
     waiting_events: int = Field(500_000, ge=1, description="events of all requests that wait")
     waiting_bytes: int = Field(64 << 20, ge=1 << 10, description="bytes of all bodies that are under way")

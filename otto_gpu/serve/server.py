@@ -11,11 +11,18 @@ from contextlib import contextmanager
 
 import uvicorn
 
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
+
 from otto_gpu.errors import UserError
 from otto_gpu.serve.connections import protocol, strict
 from otto_gpu.serve.limits import Limits
 
-BACKLOG = 2048
+BACKLOG = 2048  # connections that the system keeps until they are accepted
+AT_ONCE = 16  # that are accepted in a row; where the process may open no more files, asyncio logs as many tracebacks
+OTHER_FILES = 128  # that are no connections, or ones that are refused and not yet closed
 # of every answer: a browser loads nothing from elsewhere, keeps nothing, and lets no other page embed this one
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -61,14 +68,32 @@ def serve(app, listening: socket.socket, limits: Limits, ready: Callable[[], Non
         listening.listen(BACKLOG)
     except OSError as error:
         raise _unusable(*listening.getsockname()[:2], error) from None
-    http = protocol(limits.header_seconds, limits.answer_seconds)
+    http = protocol(limits.header_seconds, limits.answer_seconds, most_connections(limits.connections))
     config = uvicorn.Config(
         strict(app), http=http, loop="asyncio", ws="none", lifespan="off", log_level="warning",
         access_log=False, server_header=False, headers=HEADERS, proxy_headers=False, timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=limits.stop_seconds, backlog=BACKLOG,
+        timeout_graceful_shutdown=limits.stop_seconds, backlog=AT_ONCE,
     )  # fmt: skip
-    server = _Server(config, ready, stopping)
+
+    def listens() -> None:
+        listening.listen(BACKLOG)  # asyncio set it to what it accepts in a row
+        ready()
+
+    server = _Server(config, listens, stopping)
     asyncio.run(server.serve(sockets=[listening]))
+
+
+def most_connections(asked: int) -> int:
+    """As many as are asked for, or as the process may have files open for. A service without files answers nobody."""
+    if resource is None:
+        return asked
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = asked + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(min(asked, soft - OTHER_FILES), 1)
+    return asked
 
 
 class _Server(uvicorn.Server):

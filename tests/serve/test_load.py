@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import resource
 import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 
@@ -159,6 +161,23 @@ def test_requests_whose_end_is_in_doubt(tight):
 
 
 # ------------------------------------------------------------------------------------------------------- too many
+def test_more_connections_than_there_may_be_are_told_and_closed(run_dir):
+    """Also where the system gives fewer files than that, and nobody is left without an answer or with a long log."""
+    limited = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (150, 150))
+    for options, before, most in ((("--connections", "20"), None, 20), ((), limited, 22)):
+        with serving(run_dir, *options, before=before) as service, ExitStack() as closed:
+            held = [closed.enter_context(socket.create_connection(service.place, timeout=20)) for _ in range(400)]
+            for connection in held[most:]:
+                found = answer_on(connection)
+                assert "too many connections" in is_problem(found, 503, None) and found.headers["retry-after"] == "1"
+                assert connection.recv(10) == b""
+            for connection in held[:most]:
+                connection.sendall(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+                assert answer_on(connection).status == 200
+            assert service.post("/recommend", NOTHING).status == 200
+            assert service.stop() == (0, "")
+
+
 def test_many_at_once_get_their_own_answers(run_dir, recommender, service):
     sessions = [s["events"] for s in of_test_period(run_dir, 25)]
     expected = [lists(recommender, events, 10) for events in sessions]
