@@ -34,6 +34,7 @@ HEADERS = [
     ("referrer-policy", "no-referrer"),
     ("cache-control", "no-store"),
 ]
+READ_SECONDS = 0.2  # at the end, in which the requests of open connections may be read that are on their way
 IDLE_SECONDS = 30  # a connection may stay open between two requests
 
 
@@ -116,5 +117,28 @@ class _Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets=None) -> None:
+        """As uvicorn's, but for requests that have been sent and not been read: whoever was let in is answered."""
         self._stopping()
+        let_in = [connection for listening in sockets or [] for connection in _let_in(listening)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in let_in:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        await asyncio.sleep(READ_SECONDS)
         await super().shutdown(sockets=sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        made = self.config.http_protocol_class
+        return made(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _let_in(listening: socket.socket) -> Iterator[socket.socket]:
+    """The connections that the system has already taken, which closing the socket would cut off."""
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:  # there is none, or no file for it
+            return
+        connection.setblocking(False)
+        yield connection

@@ -239,6 +239,18 @@ def test_a_request_in_flight_is_answered_before_the_end(run_dir, recommender, by
         assert service.process.wait(20) == 0 and service.process.stderr.read() == ""
 
 
+def test_whoever_was_let_in_is_answered_at_the_end(run_dir):
+    """Also who was connected, and had asked, but had not been read when the signal came."""
+    body = json.dumps({"sessions": of_test_period(run_dir, 100)}).encode()
+    with serving(run_dir) as service, ExitStack() as closed:
+        asking = [closed.enter_context(socket.create_connection(service.place, timeout=20)) for _ in range(40)]
+        for connection in asking:
+            connection.sendall(head(len(body)) + body)
+        code, said = service.stop()
+        assert (code, said) == (0, "")
+        assert {answer_on(connection).status for connection in asking} <= {200, 503}
+
+
 def test_the_end_does_not_wait_for_ever(run_dir):
     with (
         serving(run_dir, "--stop-seconds", "1", "--body-seconds", "60") as service,
