@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.runs import ROOT, write_config
+from tests.trust import service
 from tests.trust.extremes import extremes
 from tests.trust.kills import PLAIN, WITH_VECTORS, Survived, survive
 from tests.trust.machine import run
@@ -31,10 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.trust.long", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="in all, half of them in runs with vectors and fusion")
     parser.add_argument("--examples", type=int, default=1000, help="of each fuzzing test")
+    parser.add_argument("--requests", type=int, default=10_000, help="random ones to the service")
+    parser.add_argument("--seconds", type=float, default=60, help="of twice the load that the service bears")
     given = parser.parse_args(arguments)
     began = time.monotonic()
     passed, failed, skipped = _tests(given.examples)
     kills = {"plain": _kills(PLAIN, given.kills // 2, 1), "vectors": _kills(WITH_VECTORS, given.kills - given.kills // 2, 2)}
+    served = service.tried(given.requests, given.seconds)
     figures = {
         "date": datetime.now(UTC).date().isoformat(), "commit": _commit(), "python": platform.python_version(),
         "cores": len(os.sched_getaffinity(0)), "minutes": round((time.monotonic() - began) / 60, 1),
@@ -42,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         "bad_input": {"mistakes": len(MISTAKES), "counted": len(COUNTED), "mended": len(MENDED)},
         "configuration_ends": len(list(extremes())), "examples": given.examples * sum(FUZZED.values()),
         "kills": {name: asdict(survived) for name, survived in kills.items()},
+        "service": asdict(served),
     }  # fmt: skip
     print(json.dumps(figures, indent=1))
     if failed:
@@ -93,6 +98,7 @@ def page(figures: dict) -> str:
         ("SIGKILLs survived", sum(survived["kills"] for survived in kills.values())),
         ("runs that came through them, with the bytes of undisturbed ones", sum(s["runs"] for s in kills.values())),
         ("kills by stage", ", ".join(f"{stage} {n}" for stage, n in sorted(hit.items(), key=lambda item: -item[1]))),
+        *service.rows(figures["service"]),
         ("tests passed; failed; skipped", f"{tests['passed']}; {tests['failed']}; {tests['skipped']}"),
     ]
     lines = [f"{figures['date']}, commit {figures['commit']}, Python {figures['python']}, {figures['cores']} cores, "
