@@ -15,11 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measure import environment, plot_bars, timing, write_json
+from benchmarks.measure import EVENTS_PER_SESSION, environment, plot_bars, timing, write_json
 from otto_gpu.errors import UserError
 from otto_gpu.pipeline import STAGES
 
-EVENTS_PER_SESSION = 16.8  # of the generated log
 ONE = "one process"
 WARM_UP_SESSIONS = 300
 

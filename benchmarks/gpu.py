@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measure import environment, write_json
+from benchmarks.measure import EVENTS_PER_SESSION, environment, write_json
 from otto_gpu.config import Config, load_config
 from otto_gpu.device import choose_device
 from otto_gpu.pipeline import STAGES, run_pipeline
@@ -27,7 +27,6 @@ from otto_gpu.progress import Reporter
 
 ROOT = Path(__file__).resolve().parents[1]
 SESSIONS = (20_000, 298_000)  # the demo, and 5M events
-EVENTS_PER_SESSION = 16.8  # of the generated logs
 LARGE = 50_000  # sessions from which on there are fewer and smaller rankers: the minutes are for what comes before them
 FEWER = ("ranking.folds=2", "ranking.groups.binary.rounds=100")
 LIMITS = {"device": 20, "gpu": 150, "cpu": 160, "engines": 40, "tests": 100}  # seconds, together less than eight minutes

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.matrix_peers import PEERS
-from benchmarks.measure import alternate, environment, peak_memory, plot_bars, write_json
+from benchmarks.measure import EVENTS_PER_SESSION, alternate, environment, peak_memory, plot_bars, write_json
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
@@ -25,7 +25,6 @@ from otto_gpu.events.log import EventLog
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.schema import nearest
 
-EVENTS_PER_SESSION = 16.8  # of the generated log
 ALL_RULES = {**RULES, "count": MatrixRule(keep=20)}  # count: in how many sessions both items occur
 RELATIVE, ABSOLUTE = 1e-4, 1e-30  # absolute: weights so small that float32 rounds them to 0
 

@@ -35,6 +35,9 @@ PACKAGES = (
 )
 
 
+EVENTS_PER_SESSION = 16.8  # of the generated logs
+
+
 def environment() -> dict:
     """Versions, processor, cores (those that this process may use), memory in GB and the date (UTC)."""
     return {

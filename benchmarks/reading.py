@@ -18,7 +18,7 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 
-from benchmarks.measure import alternate, environment, peak_memory, plot_bars, write_json
+from benchmarks.measure import EVENTS_PER_SESSION, alternate, environment, peak_memory, plot_bars, write_json
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.read import read_log
@@ -26,7 +26,6 @@ from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.synthetic import write_log
 from otto_gpu.schema import nearest
 
-EVENTS_PER_SESSION = 16.8  # of the generated log
 WARM_UP_SESSIONS = 100
 
 

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.measure import environment, write_json
+from benchmarks.measure import EVENTS_PER_SESSION, environment, write_json
 from benchmarks.recommend import SERVED
 from otto_gpu.config import load_config
 from otto_gpu.errors import UserError
@@ -32,7 +32,6 @@ from otto_gpu.recommend import Recommender
 from otto_gpu.run import Run
 from otto_gpu.serve.examples import load_histories
 
-EVENTS_PER_SESSION = 16.8  # of the generated log
 MOST_EVENTS = 100  # of a history that is asked for
 PATH = "/recommend"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.measure import alternate, environment, plot_bars, write_json
+from benchmarks.measure import EVENTS_PER_SESSION, alternate, environment, plot_bars, write_json
 from otto_gpu.arrays import ranges
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
@@ -30,8 +30,6 @@ from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.features.interaction import REDUCTIONS
 from otto_gpu.features.weightings import WEIGHTINGS, HistoryItems
-
-EVENTS_PER_SESSION = 16.8  # of the generated log
 
 
 def by_merging(made: Candidates, knowledge: Knowledge, matrices: dict[str, pd.DataFrame]) -> np.ndarray:

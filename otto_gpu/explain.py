@@ -91,7 +91,8 @@ def reasons(recommender: Recommender, events, k: int | None = None) -> dict:
         incoming = recommender.reader.read(events)
         if len(incoming) != 1:
             raise UserError(f"expected the events of one session, got {len(incoming)} sessions")
-        made, session = recommender.lists(incoming, k), session_of(recommender, incoming)
+        session = session_of(recommender, incoming)
+        made = recommender.lists(incoming, k, [] if session is None else [session.scored])
         found: dict[int, list] = {}
         for array in made.lists.values():
             for item in array[0][array[0] >= 0].tolist():
@@ -114,7 +115,7 @@ def session_of(recommender: Recommender, incoming: Incoming) -> Session | None:
         return None
     config = recommender.config.candidates
     history = Histories.of(recommender.in_time(incoming.log), config, recommender.device)
-    parts = trace(history, home(recommender.sources.stack), config, recommender.config.targets.types)
+    parts = trace(history, recommender.stack, config, recommender.config.targets.types)
     return Session(scored, history, parts, {aid: row for row, aid in enumerate(scored.candidates.aid.tolist())})
 
 
@@ -157,13 +158,12 @@ def _of_target(recommender: Recommender, session: Session, item: int, target: st
 
 def _features(recommender: Recommender, session: Session, target: str, row: int, weights: dict[str, float], top: int) -> dict:
     """{"bias", "features"} of the models' scores; nothing where the target has no models."""
-    maker = recommender.maker.about(session.history, recommender.queries(session.history))
-    features = home(maker.make(session.scored.candidates))  # of all candidates: some features compare them
-    found = recommender.models.contributions(target, features[row : row + 1], weights)
+    features = session.scored.features
+    found = None if features is None else recommender.models.contributions(target, home(features[row : row + 1]), weights)
     if found is None:
         return {"bias": None, "features": []}
     names, values, contributions, bias = found
-    meaning = {c.name: c.meaning for c in maker.catalogue.columns}
+    meaning = {c.name: c.meaning for c in recommender.maker.catalogue.columns}
     order = np.argsort(-np.abs(contributions), kind="stable")[:top]
     return {
         "bias": round(float(bias), 5),

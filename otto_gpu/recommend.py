@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
@@ -18,13 +19,14 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from otto_gpu.arrays import ranges
+from otto_gpu.arrays import home, ranges
 from otto_gpu.candidates.fuse import Candidates, popular_items
-from otto_gpu.candidates.fusion import FUSION, Inputs, choose, kept, load_models, reciprocal_ranks
+from otto_gpu.candidates.fusion import FUSION, Inputs, choose, fused, kept, load_models
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.sources import Sources
 from otto_gpu.command import Parser, run_command
 from otto_gpu.config import Config, load_config
+from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import Device, choose_device
 from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_vectors, load_weights
@@ -97,9 +99,11 @@ class Recommendations:
 
 @dataclass(frozen=True)
 class Scored:
-    """Candidates of some sessions, and what each group says of them: {target: float32 [m, groups]}."""
+    """Candidates of some sessions; their features, float32 [m, n], on the device (None where the run has no models); and what
+    each group says of them: {target: float32 [m, groups]}."""
 
     candidates: Candidates
+    features: np.ndarray | None
     scores: dict[str, np.ndarray]
 
 
@@ -127,8 +131,7 @@ class Recommender:
             self._inputs = self._fusion = None
             if c.candidates.fusion:
                 self._inputs = Inputs(known, period.history, device)
-                place = run_dir / "candidates" / FUSION
-                self._fusion = load_models(place, c.candidates.fusion, device) if place.is_dir() else None
+                self._fusion = load_models(run_dir / "candidates" / FUSION, c.candidates.fusion, device)
             self.maker = feature_maker(
                 run_dir, SPLIT, c.features, c.candidates, c.targets, tuple(c.matrices.rules), c.embeddings.names, period,
                 c.candidates.matrices,
@@ -175,13 +178,14 @@ class Recommender:
         with self._lock, self._on_threads():
             yield
 
-    def lists(self, incoming: Incoming, k: int | None = None) -> Recommendations:
+    def lists(self, incoming: Incoming, k: int | None = None, scored: Iterable[Scored] | None = None) -> Recommendations:
+        """scored: what self.scored gives of the sessions, where that is there already."""
         k = self._length(k)
         lists = {t: np.full((len(incoming), k), -1, np.int32) for t in self.targets}
         with self._on_threads(1 if len(incoming) < FEW else None):
-            for scored in self.scored(incoming):
-                for target, scores in scored.scores.items():
-                    lists[target][scored.candidates.sessions] = self._lists(target, scored.candidates, scores, k)
+            for some in self.scored(incoming) if scored is None else scored:
+                for target, scores in some.scores.items():
+                    lists[target][some.candidates.sessions] = self._lists(target, some.candidates, scores, k)
         cold = np.diff(incoming.log.starts) == 0
         for target, array in lists.items():
             popular = self.popular[target][:k]
@@ -208,11 +212,17 @@ class Recommender:
                 candidates = self._chosen(candidates, log)
             for a, b in ranges(candidates.pointer, maker.at_once(c.features.chunk_rows)):
                 block = candidates.rows(a, b)
-                yield Scored(block, score_block(block, lambda: maker, self.models, c.candidates, self.targets))
+                features = maker.make(block) if self.models.ensembles else None
+                yield Scored(block, features, score_block(block, features, self.models, c.candidates, self.targets))
 
     def groups(self, target: str) -> list[str]:
         """Whose scores there are of a target, in the order of the columns."""
         return [*self.models.groups(target), RECALL]
+
+    @cached_property
+    def stack(self) -> MatrixStack:
+        """The matrices, in the host's memory; of a device's own they are brought there once."""
+        return home(self.sources.stack)
 
     def in_time(self, log: EventLog) -> EventLog:
         """The log with its sessions in the time that the run knows."""
@@ -231,10 +241,7 @@ class Recommender:
         return lists_of(candidates.pointer, candidates.aid, scores, self.groups(target), weights, k, damping)
 
     def _chosen(self, candidates: Candidates, log: EventLog) -> Candidates:
-        if self._fusion is None:
-            score = reciprocal_ranks(candidates)
-        else:
-            score = self._fusion.score(self._inputs.for_sessions(log).of(candidates), None)
+        score = fused(candidates, self._fusion, self._inputs.for_sessions(log))
         ranked = choose(candidates, score, self.config.candidates.fusion.keep)
         return ranked.where(kept(ranked))
 

@@ -70,6 +70,9 @@ def test_in_any_order_and_form_and_one_at_a_time(run_dir, recommender):
     assert as_submitted(recommender.recommend(events.to_dict("records"))) == expected
     assert as_submitted(recommender.recommend(events.assign(session=events["session"].astype(str)))) == expected
     assert as_submitted(recommender.recommend(events.assign(aid=events["aid"].astype(str)))) == expected
+    text = pa.array(events["aid"].astype(str), pa.string_view())  # as some frames hold text
+    table = pa.Table.from_pandas(events, preserve_index=False)
+    assert as_submitted(recommender.recommend(table.set_column(table.column_names.index("aid"), "aid", text))) == expected
     for session, own in list(events.groupby("session"))[:25]:
         alone = recommender.recommend(own.drop(columns="session").to_dict("records")).to_dicts()[0]
         assert alone["session"] == 0

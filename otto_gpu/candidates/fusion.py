@@ -107,6 +107,12 @@ def _every_session(rows, candidates, now, pointer, times, windows, out):
 _wanted_until = Kernel(_every_session, session_wanted_until)
 
 
+def fused(candidates: Candidates, models: Models | None, inputs: Inputs, sessions: np.ndarray | None = None) -> np.ndarray:
+    """float32 [m], by which the best are chosen: the models' scores or, where too few sessions were there to learn from,
+    reciprocal ranks. sessions: as that of Models.score."""
+    return reciprocal_ranks(candidates) if models is None else models.score(inputs.of(candidates), sessions)
+
+
 def reciprocal_ranks(candidates: Candidates) -> np.ndarray:
     """float32 [m]: the sum of 1/(DAMPING + 1 + rank) over the sources that name a candidate."""
     ranks = candidates.ranks.astype(np.float32)
@@ -189,8 +195,10 @@ def train(
     return load_models(place, config, device)
 
 
-def load_models(place: Path, config: Fusion, device: Device) -> Models:
-    """The models that train() left in the folder."""
+def load_models(place: Path, config: Fusion, device: Device) -> Models | None:
+    """The models that train() left in the folder; None where it left none."""
+    if not place.is_dir():
+        return None
     xgboost = load_xgboost()
     boosters = []
     for k in range(config.folds):

@@ -20,11 +20,11 @@ from otto_gpu.candidates.fusion import (
     Models,
     choose,
     chosen_as,
+    fused,
     kept,
     lessons,
     load_models,
     load_xgboost,
-    reciprocal_ranks,
     train,
 )
 from otto_gpu.candidates.lookup import Histories
@@ -136,7 +136,7 @@ def _labels(candidates: Candidates, period: Period, targets: TargetsConfig) -> d
 
 @dataclass(frozen=True)
 class _Choice(Shared):
-    """Who chooses among what was named in a period. learnt: whether there are models in candidates/fusion."""
+    """Who chooses among what was named in a period, by the models in candidates/fusion, if there are any."""
 
     folder: Path
     run_dir: Path
@@ -144,7 +144,6 @@ class _Choice(Shared):
     config: CandidatesConfig
     targets: TargetsConfig
     device: Device
-    learnt: bool
 
     @cached_property
     def period(self) -> Period:
@@ -155,14 +154,12 @@ class _Choice(Shared):
         return Inputs(self.period.known, self.period.history, self.device)
 
     @cached_property
-    def models(self) -> Models:
+    def models(self) -> Models | None:
         return load_models(self.folder / "candidates" / FUSION, self.config.fusion, self.device)
 
     def score(self, candidates: Candidates) -> np.ndarray:
-        if not self.learnt:
-            return reciprocal_ranks(candidates)
         out_of_fold = self.split == LEARNS
-        return self.models.score(self.inputs.of(candidates), candidates.session if out_of_fold else None)
+        return fused(candidates, self.models, self.inputs, candidates.session if out_of_fold else None)
 
 
 def _choose(folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device, reporter, workers) -> None:
@@ -179,7 +176,7 @@ def _choose(folder: Path, run_dir: Path, config: CandidatesConfig, targets: Targ
     if not learnt:
         reporter.say(f"  fusion: {sessions} sessions to learn from, too few: reciprocal ranks decide")
     for split in SPLITS:
-        choice = _Choice(folder, run_dir, split, config, targets, device, learnt)
+        choice = _Choice(folder, run_dir, split, config, targets, device)
         if learnt and split == LEARNS:
             train(folder / "candidates" / FUSION, learns(), rows, weights, choice.inputs, config.named_by, fusion, device)
         (folder / "candidates" / split).mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,13 @@ from otto_gpu.errors import UserError
 MOST_IDS = np.iinfo(np.int32).max
 
 
+def may_be_ids(kind: pa.DataType) -> bool:
+    """Whether a column of this kind can hold ids: integers or strings, also as a dictionary."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return text or pa.types.is_integer(kind)
+
+
 def dense_ids(values: pa.Array | pa.ChunkedArray, name: str) -> tuple[np.ndarray, pa.Array]:
     """(codes int32 [n], dictionary): dictionary[codes] == values, which hold no nulls. The dictionary is sorted, so that
     dense ids keep the order of the user's ids: 'smaller aid first' means the same in both. `name` is the column's name,

@@ -13,7 +13,7 @@ import pyarrow as pa
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Checker, Piece
-from otto_gpu.events.ids import dense_ids
+from otto_gpu.events.ids import dense_ids, may_be_ids
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 
@@ -121,11 +121,9 @@ class Reader:
                 called = getattr(own, name) or name
                 raise UserError(f"events: missing column {called!r}; there are: {', '.join(names) or 'none'}")
         for name in (SESSION, AID):
-            kind = found[name].type
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise UserError(f"events: column {name!r} holds {kind}; ids must be integers or strings")
-        return {name: array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array for name, array in found.items()}
+            if not may_be_ids(found[name].type):
+                raise UserError(f"events: column {name!r} holds {found[name].type}; ids must be integers or strings")
+        return found
 
     def places(self, aid: pa.Array) -> np.ndarray:
         """int64 [n]: the run's ids of own ids, -1 where there is none. 7 and '7' are one item."""

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import NOT_UTF8, Piece
+from otto_gpu.events.ids import may_be_ids
 from otto_gpu.events.lines import is_utf8, last_row, line_pieces, split_lines
 from otto_gpu.events.settings import EventsConfig
 
@@ -146,7 +147,6 @@ def read_parquet(file: Path, config: EventsConfig) -> Iterator[Piece]:
 
 
 def _check_id_kind(file: Path, name: str, column: pa.Field) -> None:
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    if not (pa.types.is_integer(kind) or text):
+    if not may_be_ids(column.type):
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         raise UserError(f"{file}: column {column.name!r} (events.columns.{name}) is {kind}; ids must be integers or strings")

@@ -86,7 +86,8 @@ def _score_part(scorer: _Scorer, file: Path) -> None:
         block = candidates.rows(first, last)
         part = slice(candidates.pointer[first], candidates.pointer[last])
         fold = fold_of(block.session, config.folds, config.seed) if split == SPLIT else None
-        found = score_block(block, lambda: scorer.maker, models, scorer.candidates, names, fold)
+        features = scorer.maker.make(block) if models.ensembles else None
+        found = score_block(block, features, models, scorer.candidates, names, fold)
         for target in names:
             scores[target][part] = found[target]
     for target, path in paths.items():
@@ -94,13 +95,13 @@ def _score_part(scorer: _Scorer, file: Path) -> None:
 
 
 def score_block(
-    block: Candidates, maker: Callable[[], FeatureMaker], models: Models, config: CandidatesConfig, targets, fold=None
+    block: Candidates, features, models: Models, config: CandidatesConfig, targets, fold: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """{target: float32 [m, groups + 1]}: what every group says of the candidates, the hand-set order last.
 
-    maker: asked for where there are models; fold: as that of Models.scores.
+    features: float32 [m, n], needed where there are models; fold: as that of Models.scores.
     """
-    found = models.scores(maker().make(block), fold) if models.ensembles else {}
+    found = models.scores(features, fold) if models.ensembles else {}
     result = {}
     for target in targets:
         groups = np.nan_to_num(found[target]) if target in found else np.empty((len(block), 0), np.float32)

@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from otto_gpu.candidates.coverage import label_rows
+from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.columns import AID, SESSION
+from otto_gpu.events.labels import Labels
 from otto_gpu.ranking.blend import best_lists, blended, reciprocal_places
 
 
@@ -25,6 +28,11 @@ class Scores:
         self.aid = np.array(table[AID])
         self.groups = tuple(table.column_names[2:])
         self.scores = np.stack([table[g].to_numpy() for g in self.groups], axis=1)
+
+    def positive(self, labels: Labels, code: int, n_items: int) -> np.ndarray:
+        """bool [m]: which rows are ground truth of the type `code`."""
+        rows = Candidates(self.sessions, self.pointer, self.aid, self.scores, np.empty((0, 0)), ())
+        return label_rows(rows, labels, code, n_items)
 
 
 def score_paths(run_dir: Path, split: str, target: str) -> list[Path]:

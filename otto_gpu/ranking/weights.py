@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from otto_gpu.candidates.coverage import label_rows
-from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.features.stage import SPLIT
@@ -81,8 +79,7 @@ def hits_of_choices(
     part: Scores, labels: Labels, code: int, n_items: int, choices, k: int, damping: float, ranking: RankingConfig
 ) -> np.ndarray:
     """int64 [choices, folds]: how much ground truth each combination of weights has among its k best, fold by fold."""
-    candidates = Candidates(part.sessions, part.pointer, part.aid, part.scores, np.empty((0, 0)), ())
-    positive = np.append(label_rows(candidates, labels, code, n_items), False)  # the last one stands for no row
+    positive = np.append(part.positive(labels, code, n_items), False)  # the last one stands for no row
     fold = fold_of(part.sessions, ranking.folds, ranking.seed)
     places = reciprocal_places(part.pointer, part.scores, damping)
     rows = np.arange(len(part.aid), dtype=np.int32)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from rich.markup import escape
 from rich.table import Table
 
+from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import UserError
 from otto_gpu.progress import Reporter
 
@@ -20,17 +21,15 @@ COMPARISON = "comparison.html"
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
+    return run_command(lambda: _run(given), given.debug)
+
+
+def _run(given: argparse.Namespace) -> int:
     try:
-        try:
-            (_one if len(given.runs) == 1 else _several)(given.runs, given.out, Reporter())
-        except (OSError, pa.ArrowException, KeyError) as error:  # of files that the pipeline did not write, or did not finish
-            what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise UserError(f"{', '.join(map(str, given.runs))}: cannot be read as a finished run ({what})") from error
-    except UserError as error:
-        if given.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        (_one if len(given.runs) == 1 else _several)(given.runs, given.out, Reporter())
+    except (pa.ArrowException, KeyError) as error:  # of files that the pipeline did not write, or did not finish
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise UserError(f"{', '.join(map(str, given.runs))}: cannot be read as a finished run ({what})") from error
     return 0
 
 
@@ -86,7 +85,7 @@ def _several(runs: list[Path], out: Path | None, reporter: Reporter) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m otto_gpu.report",
         description="What happened in a run, on one page, with its model card beside it. With several runs: a page and a table "
         "that hold them against the first one.",

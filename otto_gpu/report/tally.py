@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from otto_gpu.candidates.coverage import label_rows
-from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.stage import parts
 from otto_gpu.columns import SESSION, label, sampled
 from otto_gpu.errors import UserError
@@ -120,9 +118,7 @@ class _Recall:
         self._hits = {RECALL: np.zeros(self._k, np.int64), "final": np.zeros(self._k, np.int64)}
 
     def positive(self, part: Scores) -> np.ndarray:
-        """bool [m]: which of the part's rows are ground truth."""
-        rows = Candidates(part.sessions, part.pointer, part.aid, part.scores, np.empty((0, 0)), ())
-        return label_rows(rows, self._labels, self._code, self._items)
+        return part.positive(self._labels, self._code, self._items)
 
     def add(self, part: Scores, positive: np.ndarray, weights: dict[str, float], config: BlendConfig) -> None:
         places = reciprocal_places(part.pointer, part.scores, config.damping)

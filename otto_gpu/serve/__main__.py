@@ -9,21 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from otto_gpu.errors import MissingExtra, UserError
+from otto_gpu.command import Parser, run_command
+from otto_gpu.errors import MissingExtra
 from otto_gpu.serve.limits import Limits
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    try:
-        return _run(given)
-    except UserError as error:
-        if given.debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run_command(lambda: _run(given), given.debug)
 
 
 def _run(given: argparse.Namespace) -> int:
@@ -59,7 +52,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m otto_gpu.serve",
         description="A finished run answers over HTTP: lists for open sessions and why, a page to try it, its API at /docs. "
         "No TLS and no authentication: put a proxy before it.",
