@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from otto_gpu.serve.errors import RETRY_AFTER, problem
 
 NO_HTTP = "the request is no valid HTTP"
+LEAVING, LEAVING_SECONDS = 64, 1.0  # connections that are told to go and may finish what they say, and for how long
 VERSIONS = ("1.0", "1.1")
 
 
@@ -46,12 +47,18 @@ def protocol(header_seconds: float, answer_seconds: float, most: int) -> type[H1
             if len(self.connections) > most:
                 self.refused = True
                 again = (b"retry-after", RETRY_AFTER.encode())
-                return self._end(503, "too many connections; come back later", again)
+                self._tell(503, "too many connections; come back later", again)
+                # what came unread at the close would cost the client the answer, so its request is read, if there is room
+                if len(self.connections) <= most + LEAVING:
+                    self.late = self.loop.call_later(LEAVING_SECONDS, transport.close)
+                else:
+                    transport.close()
+                return None
             return self._wait()
 
         def data_received(self, data: bytes) -> None:
             if self.refused:
-                return
+                return self.transport.close()
             super().data_received(data)
             if self.cycle is not None and not self.cycle.response_complete:
                 self._arrived()
@@ -79,16 +86,16 @@ def protocol(header_seconds: float, answer_seconds: float, most: int) -> type[H1
             self._taken()
 
         def send_400_response(self, msg: str) -> None:
-            self._end(400, NO_HTTP)
+            self._tell(400, NO_HTTP)
+            self.transport.close()
 
-        def _end(self, status: int, error: str, *more: tuple[bytes, bytes]) -> None:
+        def _tell(self, status: int, error: str, *more: tuple[bytes, bytes]) -> None:
             body = orjson.dumps({"error": error, "where": None})
             own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
             headers = [*self.server_state.default_headers, *own, *more]
             answer = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase)
             events = (answer, h11.Data(data=body), h11.EndOfMessage())
             self.transport.write(b"".join(self.conn.send(event) or b"" for event in events))
-            self.transport.close()
 
         def _wait(self) -> None:
             self.late = self.loop.call_later(header_seconds, self.timeout_keep_alive_handler)
