@@ -49,8 +49,9 @@ async def exchanged(place: list, sent: bytes, more: bytes = b"") -> bytes:
         writer.write(sent)
         while part := await asyncio.wait_for(reader.read(1 << 20), PATIENCE):
             back += part
-    except ConnectionResetError:
-        pass
+    except ConnectionResetError:  # after an answer: it did not wait for the rest of the request
+        if not back:
+            raise
     finally:
         dripping.cancel()
         writer.close()
