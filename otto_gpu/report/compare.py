@@ -83,13 +83,13 @@ def difference(after: Hits | None, before: Hits | None, record: Record, names: t
         return Difference(None, str(error))
 
 
-def since_before(record: Record) -> tuple[list[tuple[str, list[str]]], Difference] | None:
-    """(settings that changed, the difference of the scores) since the results that the run directory held before; None where it
-    held none."""
+def since_before(record: Record) -> tuple[list[tuple[str, list[str]]] | None, Difference] | None:
+    """(settings that changed, None where the older ones are not known; the difference of the scores) since the results that the
+    run directory held before; None where it held none."""
     if record.previous is None:
         return None
     metrics, hits = record.previous
-    changes = changed_settings([metrics["config"], record.config])
+    changes = changed_settings([metrics["config"], record.config]) if "config" in metrics else None
     return changes, difference(record.hits, hits, record, ("this run", "the run before"))
 
 

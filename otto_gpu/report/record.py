@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import yaml
 from pydantic import ValidationError
 
 from otto_gpu.candidates.recipes import CandidatesConfig
@@ -48,10 +49,16 @@ class Record:
             )
         self.metrics = found
 
-    @property
+    @cached_property
     def config(self) -> dict:
         """The resolved configuration under which the figures were made."""
-        return self.metrics["config"]
+        if "config" in self.metrics:
+            return self.metrics["config"]
+        path = self.run_dir / "config.yaml"
+        try:
+            return yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 
     def _section(self, kind, name: str):
         try:

@@ -33,7 +33,9 @@ def section(record: Record) -> Section | None:
             f"Both runs were scored on {words.count(change.found['sessions'])} test sessions that they have in common. The "
             "intervals are paired: each draw takes the same sessions of both."
         )
-    if not changes:
+    if changes is None:
+        texts.append("The settings of the run before were not kept.")
+    elif not changes:
         texts.append("No setting changed: the log or the program did.")
     else:
         listings.append(Listing("What changed", Table(["setting", "before", "now"], [[k, *v] for k, v in changes]), False))
