@@ -40,7 +40,7 @@ def test_an_example_its_lists_and_why(service, recommender, width, dark):
         with page.expect_response("**/reasons"):
             page.select_option("#example", "2")
         page.wait_for_selector("body:not(.stale)")
-        page.wait_for_function("document.querySelector('#status').textContent.startsWith('Answered')")
+        page.wait_for_selector("#status:text-matches('^Answered')")
         assert page.locator("#events li").count() == len(examples[2]["events"])
         assert shown(seen) == as_text(lists(recommender, examples[2]["events"]))
         assert all(page.locator(".reason").all_inner_texts())
@@ -70,7 +70,7 @@ def test_events_are_typed_changed_and_removed(service, recommender):
         def recommended() -> dict[str, list[str]]:
             with page.expect_response("**/reasons"):
                 page.click("text=Recommend")
-            page.wait_for_function("document.querySelector('#status').textContent.startsWith('Answered')")
+            page.wait_for_selector("#status:text-matches('^Answered')")
             return shown(seen)
 
         page.locator("#events li").nth(0).get_by_role("button").click()
