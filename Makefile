@@ -13,9 +13,9 @@ run: install
 	$(PY) -m otto_gpu.pipeline
 
 test: install $(VENV)/.test
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist worksteal
 
-# what a run survives, in its long form: kills, bad input, fuzzing; writes the figures of docs/trust.md
+# what a run and its service survive, at length: kills, bad input, fuzzing, load; writes the figures of docs/trust.md
 trust: install $(VENV)/.test
 	$(PY) -m tests.trust.long
 

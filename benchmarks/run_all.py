@@ -7,21 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+COUNTING = "rowwise,implicit,sparse_dot_topn,polars,duckdb"
 # {name of the file: (benchmark, options)}
 FULL = {
     "matrices": ("matrices", ["--events", "5e6", "--repeats", "3"]),
     "matrices-count": (
         "matrices",
-        [
-            "--events",
-            "1e6",
-            "--rules",
-            "count",
-            "--engines",
-            "rowwise,implicit,sparse_dot_topn,polars,duckdb",
-            "--repeats",
-            "3",
-        ],
+        ["--events", "1e6", "--rules", "count", "--engines", COUNTING, "--repeats", "3"],
     ),
     "reading": ("reading", ["--events", "4000000"]),
     "throughput": ("throughput", ["--events", "1e6"]),
@@ -29,10 +21,10 @@ FULL = {
     "recommend": ("recommend", []),
 }
 QUICK = {
-    "matrices": ("matrices", ["--events", "2e4", "--rules", "time_decay,count", "--repeats", "1"]),
+    "matrices": ("matrices", ["--events", "2e4", "--rules", "time_decay,count", "--repeats", "1", "--no-memory"]),
     "reading": ("reading", ["--events", "20000", "--repeats", "1"]),
     "throughput": ("throughput", ["--events", "2e4", "--repeats", "1"]),
-    "end_to_end": ("end_to_end", ["--events", "5e3"]),
+    "end_to_end": ("end_to_end", ["--events", "5e3", "--set", "ranking.folds=2", "--set", "features.families=[recall]"]),
     "recommend": ("recommend", ["--sessions", "800", "--batch", "50", "--single", "5", "--repeats", "1"]),
 }
 

@@ -15,11 +15,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from otto_gpu.config import Config
-from otto_gpu.schema import Section
+from otto_gpu.schema import Name, Section
 
 NAME = "NAME"  # stands for a name that the user gives
 KINDS = {
     bool: "true or false", int: "integer", float: "number", str: "text", Path: "path", datetime: "time", NoneType: "null",
+    Name: "name",
 }  # fmt: skip
 # what is packaged is told where it is, and not told again
 PACKAGED = {
@@ -94,7 +95,7 @@ def kind_of(kind: Any) -> str:
         return f"list of {kind_of(inner[0])}"
     if get_origin(kind) is tuple:
         return f"[{', '.join(map(kind_of, inner))}]"
-    return "settings" if issubclass(kind, Section) else KINDS[kind]
+    return "settings" if isinstance(kind, type) and issubclass(kind, Section) else KINDS[kind]
 
 
 def bounds_of(field: FieldInfo) -> str:

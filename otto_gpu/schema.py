@@ -6,12 +6,23 @@ Each section is declared beside the code that it configures; ``config.py`` puts 
 from __future__ import annotations
 
 import difflib
+import re
 from types import UnionType
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from otto_gpu.errors import UserError
+
+
+def _name(given: str) -> str:
+    if not re.fullmatch(r"[^\s./\\<>[\]][^/\\<>[\]]{0,99}", given) or not given.isprintable():
+        raise ValueError("a name is 1 to 100 signs, none of them / \\ < > [ ] and the first no dot: it names files and columns")
+    return given
+
+
+# of a type, a rule, a recipe, a group, vectors
+Name = Annotated[str, AfterValidator(_name)]
 
 
 class Section(BaseModel):
@@ -50,7 +61,8 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> User
     """One line for one thing that is wrong, with the key's full path and, if it is unknown, its neighbour."""
     # an unknown key goes first: a misspelled one is often missing under its right name as well
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    path = ".".join(str(part) for part in first["loc"])
+    own = first["loc"][:-2] if first["loc"][-1:] == ("[key]",) else first["loc"]  # of a mapping's name, the mapping
+    path = ".".join(str(part) for part in own)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, first["loc"][:-1])

@@ -118,7 +118,7 @@ def test_an_unknown_key_of_a_change_is_refused_too():
         ("split: {by: user}", "split.by"),
         ("split: {test_start: soon}", "split.test_start"),
         ("ranking: {groups: {recall: {}}}", "ranking.groups"),
-        ("ranking: {groups: {a-b: {}}}", "ranking.groups"),
+        ("ranking: {groups: {a/b: {}}}", "ranking.groups"),
         ("targets: {weights: {click: 1}}", "targets"),
         ("targets: {weights: {clicks: -1}}", "targets"),
         ("features: {families: [matrixes]}", "features"),

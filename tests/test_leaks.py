@@ -279,12 +279,14 @@ VECTORS = {"word2vec", "factorization_1", "seq2seq", "encoder", "encoder.session
 
 
 @pytest.mark.parametrize("by", ["time", "session"])
-def test_what_follows_the_cuts_of_the_test_sessions_moves_no_vector(tmp_path, by):
-    a, b = with_vectors(tmp_path, by, "test", None, "features")
+def test_what_follows_the_cuts_of_the_test_sessions_moves_no_vector_and_nothing_made_of_them(tmp_path, by):
+    a, b = with_vectors(tmp_path, by, "test", None, "submission")
     vectors = files(a.run_dir, "embeddings/**/*.npy")
     assert vectors.keys() == {f"embeddings/{split}/{name}.npy" for split in SPLITS for name in VECTORS}
     assert vectors == files(b.run_dir, "embeddings/**/*.npy")
-    for pattern in ("embeddings/*.json", "candidates/validation/part-*", "candidates/fusion/*", "features/validation/part-*"):
+    made = ("embeddings/*.json", "candidates/validation/part-*", "candidates/fusion/*", "features/validation/part-*",
+            "models/**/*.ubj", "predictions/**/*.parquet", "blend.json", "submission.csv")  # fmt: skip
+    for pattern in made:
         assert files(a.run_dir, pattern) == files(b.run_dir, pattern), pattern
     same_tables(a.candidates("test"), b.candidates("test"))
     for name in SPLITS:

@@ -10,7 +10,7 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from otto_gpu.candidates.settings import FUSION, Fusion, Nearest
-from otto_gpu.schema import Section, changed, nearest
+from otto_gpu.schema import Name, Section, changed, nearest
 
 HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
 KEYS = ("all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "only", "top", "running")
@@ -85,12 +85,12 @@ def packaged_recipes() -> dict[str, Recipe]:
 class CandidatesConfig(Section):
     """Who names candidates, and how many of them stay."""
 
-    recipes: dict[str, Recipe] = Field(
+    recipes: dict[Name, Recipe] = Field(
         default_factory=lambda: packaged_recipes(),
         description="by name; one without lines changes the packaged recipe of its name: {clicks: {size: 150}}, and the others "
         "stay; given with lines, they are all there are",
     )
-    nearest: dict[str, Nearest] = Field({}, description="further sources by name: the items nearest to a session's vector")
+    nearest: dict[Name, Nearest] = Field({}, description="further sources by name: the items nearest to a session's vector")
     fusion: Fusion | None = Field(None, description="a model that chooses among what the sources name; null: all of it stays")
     bought: tuple[str, ...] = Field(("carts", "orders"), description="the types that `bought` means")
     type_weights: dict[str, float] = Field({"clicks": 1.0, "carts": 6.0, "orders": 3.0}, description="of a history's events")

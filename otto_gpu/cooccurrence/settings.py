@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import Field, field_serializer, field_validator
 
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
-from otto_gpu.schema import Section, changed, with_left_out
+from otto_gpu.schema import Name, Section, changed, with_left_out
 
 
 class MatricesConfig(Section):
     """Which co-occurrence matrices are built, and by which engine."""
 
-    rules: dict[str, MatrixRule] = Field(
+    rules: dict[Name, MatrixRule] = Field(
         RULES,
         min_length=1,
         description="changes to the packaged rules, by name: fields to change, a whole new rule, or null to leave it out",
@@ -33,11 +33,3 @@ class MatricesConfig(Section):
     @field_serializer("rules", mode="wrap")
     def _dump(self, rules, dump):
         return with_left_out(RULES, dump(rules))
-
-    @field_validator("rules")
-    @classmethod
-    def _names(cls, rules):
-        for name in rules:
-            if not name.isidentifier():
-                raise ValueError(f"rule name {name!r} must be letters, digits and _ (it names files and columns)")
-        return rules

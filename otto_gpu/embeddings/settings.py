@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from otto_gpu.events.settings import SPLITS
-from otto_gpu.schema import Section, changed, with_left_out
+from otto_gpu.schema import Name, Section, changed, with_left_out
 
 ENCODER = "encoder"  # the name of its vectors, and of the family of features that they make
 
@@ -97,7 +97,7 @@ class EmbeddingsConfig(Section):
     """Vectors that are learnt from the log. Only those are trained that features or candidates use; null leaves a part out."""
 
     word2vec: Word2Vec | None = Word2Vec()
-    factorization: dict[str, Factorization] = Field(
+    factorization: dict[Name, Factorization] = Field(
         FACTORIZATIONS,
         description="changes to the three that are there, by name: fields to change, a whole new one, or null to leave it out; "
         "{} alone leaves them as they are, null leaves all of them out",
@@ -119,8 +119,8 @@ class EmbeddingsConfig(Section):
     @model_validator(mode="after")
     def _names(self):
         for name in self.factorization:
-            if not name.isidentifier() or name in ("word2vec", "seq2seq", ENCODER):
-                raise ValueError(f"factorization: the name {name!r} must be letters, digits and _, and no other model's")
+            if name.split(".")[0] in ("word2vec", "seq2seq", ENCODER):  # encoder.sessions too is a file of the encoder's
+                raise ValueError(f"factorization: {name!r} is the name of another model")
         return self
 
     @property

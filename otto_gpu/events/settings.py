@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from otto_gpu.schema import Section
+from otto_gpu.schema import Name, Section
 
 MOST_BYTES = 1 << 30  # places in a piece of text are int32
 SPLITS = ("validation", "test")  # the periods that are predicted
@@ -107,7 +107,7 @@ class SplitConfig(Section):
 class TargetsConfig(Section):
     """The event types in the order of their codes, what is predicted and how the score adds up (OTTO's by default)."""
 
-    types: list[str] = Field(
+    types: list[Name] = Field(
         ["clicks", "carts", "orders"], min_length=1, max_length=16, description="the event types; their codes are 0, 1, ..."
     )
     next_only: list[str] = Field(["clicks"], description="types whose ground truth is the next event only, not all later ones")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from otto_gpu.schema import Section
+from otto_gpu.schema import Name, Section
 
 RECALL = "recall"  # the hand-set order of the candidates, as one more group of the blend
 
@@ -68,7 +68,7 @@ class RankingConfig(Section):
     ranker: str = Field("xgboost", description="by name, from the registry of rankers")
     folds: int = Field(4, ge=2, le=20, description="parts of the sessions; a model sees all but one, and is judged on that")
     seed: int = Field(42, ge=0, description="of the folds and of the models")
-    groups: dict[str, Group] = Field({"binary": Group()}, min_length=1, description="by name; given, they are all there are")
+    groups: dict[Name, Group] = Field({"binary": Group()}, min_length=1, description="by name; given, they are all there are")
     min_positives: int = Field(30, ge=2, description="a target with fewer positives has no rankers: the hand-set order stays")
     transfer: bool = Field(
         False, description="such a target gets rankers that are trained on the rows of all targets, with the target as a column"
@@ -90,9 +90,6 @@ class RankingConfig(Section):
     def _names(cls, groups):
         if RECALL in groups:
             raise ValueError(f"the group name {RECALL!r} means the hand-set order and cannot be given")
-        for name in groups:
-            if not name.isidentifier():
-                raise ValueError(f"group name {name!r} must be letters, digits and _")
         return groups
 
     @field_validator("cascade")

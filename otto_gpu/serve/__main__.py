@@ -13,6 +13,8 @@ from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import MissingExtra
 from otto_gpu.serve.limits import Limits
 
+ENDING_SECONDS = 1.0  # for a call that is under way, whose request has had --stop-seconds
+
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
@@ -47,7 +49,7 @@ def _run(given: argparse.Namespace) -> int:
             )
 
         serve(application(service), listening, limits, ready, service.stop)
-        worker.stop(limits.stop_seconds)
+        worker.stop(ENDING_SECONDS)
     return 0
 
 

@@ -39,8 +39,9 @@ def test_changes_keep_the_rest():
     [
         ({"factorization": {"far": {"steps": [3, 2]}}}, "lo <= hi"),
         ({"factorization": {"far": {"steps": [0, 2]}}}, "lo <= hi"),
-        ({"factorization": {"../far": {}}}, "letters, digits"),
-        ({"factorization": {"word2vec": {}}}, "no other model's"),
+        ({"factorization": {"../far": {}}}, "a name is"),
+        ({"factorization": {"word2vec": {}}}, "the name of another model"),
+        ({"factorization": {"encoder.sessions": {}}}, "the name of another model"),
         ({"word2vec": {"windo": 2}}, "did you mean 'window'"),
         ({"held_out": 1.0}, "held_out"),
     ],

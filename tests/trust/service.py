@@ -128,7 +128,8 @@ def at_random(service: Service, requests: int, seed: int = 1) -> Counter:
 
 
 # ----------------------------------------------------------------------------------------------------- overload
-def overload(service: Service, run_dir: Path, seconds: float) -> dict:
+def overload(service: Service, run_dir: Path, seconds: float, times: float = 2) -> dict:
+    """Answers to so many times what the service bears, which is found out first, and to nuisances beside it."""
     asked = histories(run_dir, 40)
     pairs = [[body, json.dumps(expected)] for body, expected in asked]
     plan = {"place": service.place, "asked": pairs}
@@ -138,7 +139,7 @@ def overload(service: Service, run_dir: Path, seconds: float) -> dict:
     capacity = warm["statuses"]["200"] / max(seconds / 6, 1.5)
     annoying = min(max(capacity / 10, 1), 5)
     before = _memory(service)
-    found = _clients(plan | {"seconds": seconds, "rate": 2 * capacity, "nuisances": annoying})
+    found = _clients(plan | {"seconds": seconds, "rate": times * capacity, "nuisances": annoying})
     after = _memory(service)
     statuses, taken = found["statuses"], found["taken"]
     assert statuses.keys() <= {"200", "503"} and statuses["200"] > 0, statuses
@@ -151,7 +152,7 @@ def overload(service: Service, run_dir: Path, seconds: float) -> dict:
     assert again["statuses"].keys() == {"200"} and again["wrong"] == 0
     assert service.get("/health").json["waiting"] == 0
     return {
-        "seconds": seconds, "capacity": capacity, "offered": 2 * capacity, "annoying": annoying * len(NUISANCES),
+        "seconds": seconds, "capacity": capacity, "offered": times * capacity, "annoying": annoying * len(NUISANCES),
         "accepted": statuses["200"], "refused": statuses.get("503", 0), "memory": [before[0], after[0], after[1]],
         "taken": [taken[len(taken) // 2], taken[len(taken) * 99 // 100], taken[-1]],
     }  # fmt: skip

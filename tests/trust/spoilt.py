@@ -279,6 +279,20 @@ MISTAKES = {
         lambda p: p.log("log.csv", csv(), matrices={"rules": {"mine": {"gap_seconds": {"lo": 5, "hi": 1}, "keep": 20}}}),
         "mine",
     ),
+    "rule called by a way up": (lambda p: p.log("log.csv", csv(), matrices={"rules": {"../mine": {"keep": 20}}}), "a name is"),
+    "group called by a way up": (lambda p: p.log("log.csv", csv(), ranking={"groups": {"..": {}}}), "a name is"),
+    "recipe that XGBoost cannot call a column by": (
+        lambda p: p.log("log.csv", csv(), candidates={"recipes": {"a<b": {"lines": [{"keys": "all"}]}}}),
+        "a name is",
+    ),
+    "type that XGBoost cannot call a column by": (
+        lambda p: p.log("log.csv", csv(), targets={"types": ["a[1]"], "weights": {"a[1]": 1}, "next_only": []}),
+        "a name is",
+    ),
+    "type that is a path": (
+        lambda p: p.log("log.csv", csv(), targets={"types": ["/tmp"], "weights": {"/tmp": 1}, "next_only": []}),
+        "a name is",
+    ),
     "recipe of no matrix": (
         lambda p: p.log("log.csv", csv(), candidates={"recipes": {"a": {"matrices": ["none"], "size": 3}}}),
         "candidates",

@@ -3,7 +3,9 @@
 import ctypes
 import resource
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -74,12 +76,18 @@ def test_what_may_not_be_read_or_written_is_told(tmp_path, arguments, forbidden)
         place.chmod(0o755)
 
 
-def test_a_second_process_in_a_run_directory_says_so_and_leaves(tmp_path, arguments):
-    began = start("pipeline", *arguments)
+def begun(arguments, path: Path) -> subprocess.Popen:
+    """The pipeline, from the moment on at which it has made the path."""
+    process = start("pipeline", *arguments)
     until = time.monotonic() + 60
-    while not (tmp_path / "run/.partial").exists():
-        assert time.monotonic() < until and began.poll() is None
+    while not path.exists():
+        assert time.monotonic() < until and process.poll() is None
         time.sleep(0.005)
+    return process
+
+
+def test_a_second_process_in_a_run_directory_says_so_and_leaves(tmp_path, arguments):
+    began = begun(arguments, tmp_path / "run/.partial")
     began.send_signal(signal.SIGSTOP)
     try:
         before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*") if p.name != ".lock"}
@@ -99,11 +107,7 @@ def test_a_reader_that_leaves_is_no_error_of_ours(tmp_path, arguments):
 
 
 def test_an_interrupt_is_told_in_one_line_and_the_run_goes_on(tmp_path, arguments):
-    began = start("pipeline", *arguments)
-    until = time.monotonic() + 60
-    while not (tmp_path / "run/manifests/events.json").exists():
-        assert time.monotonic() < until and began.poll() is None
-        time.sleep(0.005)
+    began = begun(arguments, tmp_path / "run/manifests/events.json")
     began.send_signal(signal.SIGINT)
     _, err = began.communicate(timeout=60)
     # Python ends itself by the signal, which shells count as 130 too, where an exec() was under way, handled or not

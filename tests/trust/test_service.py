@@ -33,8 +33,8 @@ def test_random_requests_are_answered_as_the_service_says(service):
     assert at_random(service, 60).keys() <= {"200", "400", "404", "413", "422"}
 
 
-def test_twice_its_capacity(service, run_dir):
-    load = overload(service, run_dir, 3)
+def test_more_than_its_capacity(service, run_dir):
+    load = overload(service, run_dir, 3, times=4)  # other tests run beside it: what it bears may be more than was found
     assert load["refused"] > 0
 
 
