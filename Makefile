@@ -7,7 +7,7 @@ DEVICE ?= cpu
 # the constraints are those of the CPU build; RAPIDS pins its own pandas and numba
 PIP := $(PY) -m pip --disable-pip-version-check install -q $(if $(filter cpu,$(DEVICE)),-c constraints.txt)
 
-.PHONY: run test trust install lint format docs notebooks bench peers clean
+.PHONY: run test trust audit install lint format docs notebooks bench peers clean
 
 run: install
 	$(PY) -m otto_gpu.pipeline
@@ -18,6 +18,11 @@ test: install $(VENV)/.test
 # what a run and its service survive, at length: kills, bad input, fuzzing, load; writes the figures of docs/trust.md
 trust: install $(VENV)/.test
 	$(PY) -m tests.trust.long
+
+# the pinned versions against PyPI's advisories
+audit: install
+	$(PIP) pip-audit
+	$(VENV)/bin/pip-audit -r constraints.txt --no-deps --disable-pip
 
 install: $(VENV)/.installed
 

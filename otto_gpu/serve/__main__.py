@@ -27,6 +27,7 @@ def _run(given: argparse.Namespace) -> int:
             raise MissingExtra("the service", package, "serve")
     from otto_gpu.recommend import Recommender
     from otto_gpu.serve.app import Service, application
+    from otto_gpu.serve.hosts import names_of, only
     from otto_gpu.serve.server import address, bound_socket, serve
     from otto_gpu.serve.worker import Worker
 
@@ -48,7 +49,8 @@ def _run(given: argparse.Namespace) -> int:
                 flush=True,
             )
 
-        serve(application(service), listening, limits, ready, service.stop)
+        names = names_of(given.host, listening.getsockname()[0], given.allow_host)
+        serve(only(application(service), names), listening, limits, ready, service.stop)
         worker.stop(ENDING_SECONDS)
     return 0
 
@@ -62,6 +64,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory, such as runs/demo")
     parser.add_argument("--host", default="127.0.0.1", help="where it listens (default: %(default)s, this machine only)")
     parser.add_argument("--port", type=int, default=8000, help="0: any that is free (default: %(default)s)")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a further name that it is asked by, such as that of a proxy before it (repeatable; default: this machine's own, "
+        "or any where others than this machine can reach it)",
+    )  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, metavar="N", help="of the kernels (default: all cores)")
     Limits.add_options(parser)

@@ -30,7 +30,7 @@ def tight(run_dir):
 
 def head(length: int | str, path: str = "/recommend") -> bytes:
     size = f"content-length: {length}" if length != "chunked" else "transfer-encoding: chunked"
-    return f"POST {path} HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\n{size}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{size}\r\n\r\n".encode()
 
 
 def answer_on(connection: socket.socket):
@@ -65,7 +65,7 @@ def test_a_body_that_turns_out_to_be_too_large(tight):
 
 def test_headers_that_are_too_large(tight):
     with socket.create_connection(tight.place, timeout=20) as connection:
-        connection.sendall(b"GET / HTTP/1.1\r\nhost: here\r\nlong: " + b"x" * (1 << 17))
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nlong: " + b"x" * (1 << 17))
         is_problem(answer_on(connection), 400, None)
 
 
@@ -97,7 +97,7 @@ def test_a_body_in_drops(tight):
 
 
 def test_headers_that_do_not_end(tight):
-    for sent in (b"", b"POST /recommend HTTP/1.1\r\nhost: he"):
+    for sent in (b"", b"POST /recommend HTTP/1.1\r\nhost: lo"):
         with socket.create_connection(tight.place, timeout=20) as connection:
             connection.sendall(sent)
             began = time.monotonic()
@@ -147,7 +147,7 @@ def test_answers_that_nobody_takes_end_with_their_connection(run_dir):
 
 
 def test_requests_whose_end_is_in_doubt(tight):
-    inside = b"GET /hidden HTTP/1.1\r\nhost: here\r\n\r\n"
+    inside = b"GET /hidden HTTP/1.1\r\nhost: localhost\r\n\r\n"
     both, chunks = (
         head("chunked").replace(b"host", b"content-length: 4\r\nhost"),
         b"e\r\n" + b'{"events": []}' + b"\r\n0\r\n\r\n",
@@ -172,7 +172,7 @@ def test_more_connections_than_there_may_be_are_told_and_closed(run_dir):
                 assert "too many connections" in is_problem(found, 503, None) and found.headers["retry-after"] == "1"
                 assert connection.recv(10) == b""
             for connection in held[:most]:
-                connection.sendall(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+                connection.sendall(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
                 assert answer_on(connection).status == 200
             assert service.post("/recommend", NOTHING).status == 200
             assert service.stop() == (0, "")

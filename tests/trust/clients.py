@@ -15,7 +15,10 @@ from collections import Counter
 from contextlib import suppress
 from itertools import count
 
-HEAD = "POST /recommend HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+HEAD = (
+    "POST /recommend HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n"
+    "content-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+)
 PATIENCE = 60  # seconds
 
 

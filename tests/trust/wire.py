@@ -28,7 +28,7 @@ class Shape:
     statuses: tuple[int, ...]
 
 
-def get(path: str | bytes = "/health", *headers: bytes, version: bytes = b"1.1", host: bytes | None = b"here") -> bytes:
+def get(path: str | bytes = "/health", *headers: bytes, version: bytes = b"1.1", host: bytes | None = b"localhost") -> bytes:
     path = path.encode() if isinstance(path, str) else path
     lines = [b"GET " + path + b" HTTP/" + version, *([] if host is None else [b"Host: " + host]), *headers]
     return b"\r\n".join([*lines, b"", b""])
@@ -36,7 +36,7 @@ def get(path: str | bytes = "/health", *headers: bytes, version: bytes = b"1.1",
 
 def post(*headers: bytes, body: bytes = BODY, path: bytes = b"/recommend", version: bytes = b"1.1") -> bytes:
     kind = b"content-type: application/json"
-    return b"\r\n".join([b"POST " + path + b" HTTP/" + version, b"Host: here", kind, *headers, b"", body])
+    return b"\r\n".join([b"POST " + path + b" HTTP/" + version, b"Host: localhost:8000", kind, *headers, b"", body])
 
 
 def length(n: int) -> bytes:
@@ -73,10 +73,13 @@ SHAPES = [
     # ---- hosts
     Shape("no host", get(host=None), (400,)),
     Shape("two hosts", get("/health", b"host: there"), (400,)),
-    Shape("another host", get("/health", LAST, host=b"evil.example"), (200,)),
-    Shape("a host that is no host, a path that is none", get("/nothing", LAST, host=b"["), (404,)),
-    Shape("a host with a path", get("/nothing", LAST, host=b"evil.example/a?b#c"), (404,)),
-    Shape("a host of odd bytes", get("/nothing", LAST, host=b"\xff\xfe]["), (404,)),
+    Shape("another host", get(host=b"evil.example"), (421,)),
+    Shape("another host, with a body", post(length(14)).replace(b"localhost:8000", b"localhost.evil.example:8000"), (421,)),
+    Shape("an empty host", get(host=b""), (421,)),
+    Shape("this machine's addresses", get(host=b"127.0.0.1:1") + get("/health", LAST, host=b"[::1]:1"), (200, 200)),
+    Shape("a host that is no host", get(host=b"["), (421,)),
+    Shape("a host with a path", get(host=b"localhost/a?b#c"), (421,)),
+    Shape("a host of odd bytes", get(host=b"\xff\xfe]["), (421,)),
     Shape("an address of a whole", get("http://evil.example/health", LAST), (404,)),
     Shape("forwarded", get("/nothing", LAST, b"x-forwarded-host: evil.example", b"x-forwarded-proto: evil"), (404,)),
     # ---- paths
@@ -114,7 +117,7 @@ SHAPES = [
     Shape("lines without returns", get("/health", LAST).replace(b"\r\n", b"\n"), (200,)),
     *(Shape(m, get("/health", LAST).replace(b"GET", m.encode()), (405,)) for m in ("TRACE", "OPTIONS", "PUT", "BREW")),
     Shape("a method of odd bytes", get().replace(b"GET", b"G(T"), (400,)),
-    Shape("CONNECT", b"CONNECT evil.example:443 HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n", (404,)),
+    Shape("CONNECT", b"CONNECT evil.example:443 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", (404,)),
     Shape("an asterisk", get("*", LAST), (404,)),
     # ---- one after the other
     Shape("three at once", get() + post(length(14)) + get("/nothing", LAST), (200, 200, 404)),
