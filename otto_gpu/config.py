@@ -156,7 +156,7 @@ def _find(path: Path) -> Path:
 
 def _read(path: Path) -> dict:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text("utf-8"))
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f":{place.line + 1}" if place else ""

@@ -79,6 +79,7 @@ def run_pipeline(
     run_dir = Path(run_dir) if run_dir is not None else Path("runs") / config.name
     run_dir = run_dir if cluster is None else run_dir.absolute()  # workers may stand elsewhere
     run = Run(run_dir, reporter or Reporter(quiet=True))
+    run.check(stages(config, data, run, chosen), data, files)
     with run.locked():
         run.reporter = reporter or Reporter(run_dir / "run.log", quiet=True)
         if reporter is not None:
@@ -305,6 +306,7 @@ def _dry_run(config: Config, given: argparse.Namespace, reporter: Reporter) -> i
     run_dir = given.run_dir or Path("runs") / config.name
     reporter.say(f"config {config.name}, run directory {run_dir}, device {chosen}")
     run = Run(run_dir, reporter)
+    run.check(stages(config, data, run, chosen), data, files)
     for name, done in run.plan(stages(config, data, run, chosen), data_identity(files), given.from_stage):
         reporter.say(f"{name}: {'unchanged' if done else 'would run'}")
         if name == given.to_stage:

@@ -56,7 +56,7 @@ class Reporter:
 
     def note(self, line: str) -> None:
         if self._log is not None:
-            with self._log.open("a") as file:
+            with self._log.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     @contextmanager

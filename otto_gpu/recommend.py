@@ -293,6 +293,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     if (given.out.exists() and not given.out.is_file()) or not given.out.absolute().parent.is_dir():
         raise UserError(f"--out {given.out}: must be a file in a folder that is there")
+    if given.out.exists() and given.sessions.exists() and given.out.samefile(given.sessions):
+        raise UserError(f"--out {given.out}: is the file of --sessions, which would be lost")
     reporter = Reporter()
     recommender = Recommender.load(given.run, given.device, given.threads)
     read = read_sessions(given.sessions, recommender.config)

@@ -35,6 +35,9 @@ PACKAGES = (
 )  # fmt: skip
 
 
+OWN = ("config.yaml", "manifests", "run.log")  # what a run writes beside the outputs of its stages
+
+
 @dataclass(frozen=True)
 class Stage:
     """outputs: files and folders, relative to the run directory; settings: what of the configuration it depends on;
@@ -51,6 +54,21 @@ class Run:
     directory: Path
     reporter: Reporter
     manifests: dict[str, dict] = field(default_factory=dict)
+
+    def check(self, stages: list[Stage], data: Path | None, files: list[Path]) -> None:
+        """UserError where the run would replace what is not its own: what somebody else put into the directory, or the log."""
+        names = {*OWN, *(Path(output).parts[0] for stage in stages for output in stage.outputs)}
+        there = [name for name in sorted(names) if os.path.lexists(self.directory / name)]
+        ours = os.path.lexists(self.directory / ".lock") or (there and any(self.manifest(stage.name) for stage in stages))
+        told = None
+        if there and not ours:
+            told = f"holds {there[0]}, which no run wrote and this one would replace"
+        place = self.directory.resolve()
+        inside = {file.relative_to(place).parts[0] for f in files if (file := f.resolve()).is_relative_to(place)}
+        if (data is not None and data.resolve() == place) or names & inside:
+            told = told or "the log lies among what a run writes"
+        if told:
+            raise UserError(f"run directory {self.directory}: {told}; choose another with --run-dir")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -340,6 +340,22 @@ def test_two_processes_in_one_run_directory(finished):
     assert pipeline("--config", config, "--run-dir", run_dir).returncode == 0
 
 
+@pytest.mark.parametrize("theirs", ["events/log.csv", "models/best.bin", "config.yaml", "submission.csv"])
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_what_is_not_the_runs_own_is_left_alone(tmp_path, theirs, more):
+    place = tmp_path / "shop" / theirs
+    place.parent.mkdir(parents=True)
+    place.write_text("precious")
+    line = said(pipeline("--set", "events.synthetic_sessions=50", "--run-dir", tmp_path / "shop", *more))
+    assert f"holds {theirs.split('/')[0]}, which no run wrote" in line
+    assert place.read_text() == "precious" and [p for p in (tmp_path / "shop").rglob("*") if p.is_file()] == [place]
+
+
+def test_a_run_that_was_copied_without_hidden_files_goes_on(copy):
+    (copy.directory / ".lock").unlink()
+    assert copy().ran == []
+
+
 def test_a_run_directory_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     assert "--run-dir" in said(pipeline("--run-dir", tmp_path / "file"))

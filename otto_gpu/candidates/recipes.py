@@ -78,7 +78,7 @@ class Recipe(Section):
 
 @cache
 def packaged_recipes() -> dict[str, Recipe]:
-    text = resources.files("otto_gpu.candidates").joinpath("recipes.yaml").read_text()
+    text = resources.files("otto_gpu.candidates").joinpath("recipes.yaml").read_text("utf-8")
     return {name: Recipe(**fields) for name, fields in yaml.safe_load(text).items()}
 
 

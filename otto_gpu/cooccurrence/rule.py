@@ -168,7 +168,7 @@ class MatrixRule(Section):
 
 @cache
 def _packaged() -> dict[str, MatrixRule]:
-    text = resources.files("otto_gpu.cooccurrence").joinpath("rules.yaml").read_text()
+    text = resources.files("otto_gpu.cooccurrence").joinpath("rules.yaml").read_text("utf-8")
     return {name: MatrixRule(**fields) for name, fields in yaml.safe_load(text).items()}
 
 

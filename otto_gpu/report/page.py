@@ -37,7 +37,7 @@ def model_card(record: Record) -> str:
 
 
 def _text(name: str) -> str:
-    return resources.files("otto_gpu.report").joinpath("templates", name).read_text()
+    return resources.files("otto_gpu.report").joinpath("templates", name).read_text("utf-8")
 
 
 @cache

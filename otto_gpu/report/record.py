@@ -56,7 +56,7 @@ class Record:
             return self.metrics["config"]
         path = self.run_dir / "config.yaml"
         try:
-            return yaml.safe_load(path.read_text())
+            return yaml.safe_load(path.read_text("utf-8"))
         except (OSError, yaml.YAMLError) as error:
             raise UserError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
 

@@ -73,7 +73,7 @@ def _killed(config: Path, run_dir: Path, after: float) -> str | None:
 
 def same(run_dir: Path, straight: Path) -> None:
     mine, expected = artifacts(run_dir), artifacts(straight)
-    assert mine.keys() == expected.keys()
+    assert mine.keys() == expected.keys(), mine.keys() ^ expected.keys()
     assert [name for name, content in expected.items() if mine[name] != content] == []
     assert metrics(run_dir) | {"stages": None} == metrics(straight) | {"stages": None}
     assert half_written(run_dir) == [] and list((run_dir / ".partial").iterdir()) == []

@@ -340,6 +340,26 @@ MISTAKES = {
         ),
         "--run-dir",
     ),
+    "run directory of somebody else": (
+        lambda p: doing((p.folder / "run/models").mkdir(parents=True), p.log("log.csv", csv())),
+        "holds models, which no run wrote",
+    ),
+    "run directory with a config of its own": (
+        lambda p: doing((p.folder / "run").mkdir(), p.write("run/config.yaml", b"name: mine\n"), p.log("log.csv", csv())),
+        "holds config.yaml, which no run wrote",
+    ),
+    "log in a folder that the run replaces": (
+        lambda p: doing((p.folder / "run/events").mkdir(parents=True), p.log("run/events/log.csv", csv())),
+        "holds events, which no run wrote",
+    ),
+    "log that the run replaces": (
+        lambda p: doing(p.copy(), p.pipeline(p.folder / "run/submission.csv")),
+        "the log lies among what a run writes",
+    ),
+    "run directory is the folder of the log": (
+        lambda p: doing((p.folder / "run").mkdir(), p.write("run/log.csv", csv()), p.pipeline(p.folder / "run")),
+        "the log lies among what a run writes",
+    ),
     "lock is a folder": (lambda p: doing((p.folder / "run/.lock").mkdir(parents=True), p.log("log.csv", csv())), "--run-dir"),
     "log of the run is a folder": (
         lambda p: doing((p.folder / "run/run.log").mkdir(parents=True), p.log("log.csv", csv())),
@@ -407,6 +427,10 @@ MISTAKES = {
     "recommend, out is a device": (
         lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", "/dev/full"]),
         "--out",
+    ),
+    "recommend, out is the sessions": (
+        lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", p.folder / "a.csv"]),
+        "is the file of --sessions",
     ),
     "recommend, out in a file": (
         lambda p: ("recommend", [p.finished[2], "--sessions", p.write("a.csv", csv()), "--out", p.folder / "a.csv" / "x"]),
