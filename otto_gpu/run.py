@@ -227,14 +227,24 @@ class Run:
         )
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """write(temporary path), then the rename: the file is whole or not there.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; what is there at the end of the block takes the place of `path`, whole, or is gone with the error.
 
-    The temporary path is the process's own: on a cluster, one that is given up may still write what another has taken over.
+    It is the process's own: on a cluster, one that is given up may still write what another has taken over.
     """
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.writing")
-    write(temporary)
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """write(temporary path), then the rename: the file is whole or not there."""
+    with replacing(path) as temporary:
+        write(temporary)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

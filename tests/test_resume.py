@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -96,6 +97,19 @@ def test_a_run_that_was_killed_in_every_stage_ends_with_the_same_bytes(straight,
     assert "started" not in pipeline("--config", config, "--run-dir", run_dir).stdout
     if too_quick:
         pytest.skip(f"no kill hit {', '.join(too_quick)} in {ATTEMPTS} attempts: done before it arrived")
+
+
+def test_a_file_that_a_kill_cut_short_is_none_of_the_runs(tmp_path):
+    """A manifest names every file below a stage's folders: also what was left half-written there, if nobody clears it away."""
+    config = write_config(tmp_path / "c.yaml", small(100))
+    dies = "import os, signal; from otto_gpu import pipeline; from otto_gpu.events import official;" \
+           "official._write_lines = lambda *_: os.kill(os.getpid(), signal.SIGKILL); pipeline.main()"  # fmt: skip
+    line = [sys.executable, "-c", dies, *command("--config", config, "--run-dir", tmp_path / "run", "--to", "events")[3:]]
+    assert subprocess.run(line, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert [p.stat().st_size for p in (tmp_path / "run/.partial").glob("*/official/.*")] == [0]
+    for run_dir in ("run", "straight"):
+        assert pipeline("--config", config, "--run-dir", tmp_path / run_dir, "--to", "events").returncode == 0
+    assert artifacts(tmp_path / "run", ("events",)) == artifacts(tmp_path / "straight", ("events",))
 
 
 def test_what_a_kill_left_of_other_settings_is_not_taken_up(straight, tmp_path):

@@ -218,7 +218,7 @@ def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path):
 
     with pytest.raises(OSError):
         write_atomically(path, half)
-    assert path.read_text() == "old"
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_changed_data_file_has_another_identity(tmp_path):

@@ -10,7 +10,6 @@ quotes anywhere, and are to the letter what the official scripts read; those scr
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.ids import dense_ids
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
+from otto_gpu.run import replacing
 
 HEADER = "session_type,labels"
 CHUNK_EVENTS = 500_000  # events, or aids, that are text at the same time
@@ -43,7 +43,7 @@ def write_sessions(path: Path, history: EventLog) -> None:
     items = None if history.items is None else _json_text(history.items)
     bounds = np.searchsorted(history.starts, np.arange(0, len(history), CHUNK_EVENTS))
     bounds = np.unique(np.append(bounds, history.n_sessions))
-    with _replacing(path) as file:
+    with replacing(Path(path)) as whole, whole.open("wb") as file:
         for first, last in pairwise(bounds):
             part = history.of_sessions(int(first), int(last))
             sessions, lengths = np.unique(part.session, return_counts=True)
@@ -66,7 +66,7 @@ def write_labels(
     if len(np.setdiff1d(labels.session, sessions)):
         raise ValueError("there are labels of sessions that are not written")
     items = None if log.items is None else _json_text(log.items)
-    with _replacing(path) as file:
+    with replacing(Path(path)) as whole, whole.open("wb") as file:
         for first in range(0, len(sessions), CHUNK_EVENTS // 10):
             chunk = np.asarray(sessions[first : first + CHUNK_EVENTS // 10], np.int32)
             within = slice(np.searchsorted(labels.session, chunk[0]), np.searchsorted(labels.session, chunk[-1], "right"))
@@ -96,7 +96,7 @@ def write_submission(
     sessions = _text(sessions)
     width = max([1, *(lists[name].shape[1] for name in targets)])
     step = max(1, CHUNK_EVENTS // width)
-    with _replacing(path) as file:
+    with replacing(Path(path)) as whole, whole.open("wb") as file:
         file.write(f"{HEADER}\n".encode())
         for first in range(0, len(sessions), step):
             ids = sessions.slice(first, step)
@@ -109,19 +109,6 @@ def write_submission(
                 rows.append(_join(key, ",", _quoted(aids, r'[",\r\n]')))
             by_session = np.arange(len(rows) * len(ids)).reshape(len(rows), -1).T.ravel()
             _write_lines(file, pa.concat_arrays(rows).take(pa.array(by_session)))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """The file appears under its name when it is whole, or not at all."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            yield file
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _own(dictionary: pa.Array | None, codes: np.ndarray, as_text: bool = True) -> pa.Array:

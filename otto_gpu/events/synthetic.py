@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.visitors import DAY, HOUR, count, fill, permutation
+from otto_gpu.run import replacing
 
 START = 1_659_304_800_000  # Monday 2022-08-01 00:00 in Germany: OTTO's log begins there
 ITEMS_PER_SESSION = 1.86 / 12.9
@@ -144,21 +144,16 @@ def write_log(
         raise UserError(f"synthetic log: unknown format {format!r}; expected one of {', '.join(FORMATS)}")
     blocks = generate(sessions, seed, items, days, start)
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     try:
         if path.exists() and not path.is_file():
             raise OSError(errno.EINVAL, "not a regular file")
-        with partial.open("wb") as file:
+        with replacing(path) as whole, whole.open("wb") as file:
             done = _write(blocks, file, format, progress)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"{path}: cannot be written: {reason}; name a file in a folder that you may write to") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
     return done
 
 

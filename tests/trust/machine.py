@@ -59,8 +59,7 @@ def mistake(done: Done) -> str:
 
 def half_written(folder: Path) -> list[str]:
     """What was begun below a folder and left; what a manifest promises and is not there."""
-    left = [str(p.relative_to(folder)) for pattern in (".*.writing", ".*.part", "*.partial") for p in folder.rglob(pattern)]
-    left = [name for name in left if name.split("/")[-1] != ".partial"]
+    left = [str(p.relative_to(folder)) for p in folder.rglob(".*.writing")]
     for manifest in folder.rglob("manifests/*.json"):
         try:
             files = json.loads(manifest.read_text())["files"]
