@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 
+from otto_gpu.compiled import keep_somewhere
+
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -21,6 +23,8 @@ _HOMES = {
 }
 
 __all__ = ["__version__", *_HOMES]
+
+keep_somewhere()
 
 
 def __getattr__(name: str):

@@ -1,9 +1,12 @@
 """What the machine refuses: room on the disk, permission, memory, a run directory that another process works in."""
 
 import ctypes
+import os
 import resource
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.runs import artifacts, frame, of_file, write_config, write_parquet
+from tests.runs import ROOT, artifacts, frame, of_file, write_config, write_parquet
 from tests.trust.machine import call, half_written, mistake, run, start
 from tests.trust.spoilt import SETTINGS, csv
 
@@ -74,6 +77,25 @@ def test_what_may_not_be_read_or_written_is_told(tmp_path, arguments, forbidden)
         assert "denied" in line.lower(), line
     finally:
         place.chmod(0o755)
+
+
+def test_where_neither_the_package_nor_the_home_may_be_written_kernels_are_compiled_for_the_process(tmp_path):
+    """As in a container: the program is somebody else's, and there is no home."""
+    package, temporary = tmp_path / "site", tmp_path / "tmp"
+    shutil.copytree(ROOT / "otto_gpu", package / "otto_gpu", ignore=shutil.ignore_patterns("__pycache__"))
+    temporary.mkdir()
+    for place in (package, *package.rglob("*")):
+        place.chmod(0o555 if place.is_dir() else 0o444)
+    told = "import os, otto_gpu.hashing, otto_gpu.compiled; print(otto_gpu.__file__, os.environ['NUMBA_CACHE_DIR'])"
+    environment = {**os.environ, "PYTHONPATH": str(package), "HOME": "/proc/none", "TMPDIR": str(temporary)}
+    for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        environment.pop(name, None)
+    line = [sys.executable, "-P", "-c", told]
+    done = subprocess.run(line, env=environment, preexec_fn=without_privilege, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    file, cache = done.stdout.split()
+    assert Path(file).is_relative_to(package) and Path(cache).parent == temporary
+    assert not list(temporary.iterdir())  # it went with the process
 
 
 def begun(arguments, path: Path) -> subprocess.Popen:
