@@ -225,6 +225,7 @@ names = st.sampled_from(["session", "aid", "sku", "ts", "type", "more"])
 dicts = st.lists(st.dictionaries(names, cells, max_size=5), max_size=4)
 
 
+@pytest.mark.filterwarnings("ignore:Constructing a DataFrame:Warning")  # of rows that differ in length
 @settings(parent=fuzzed, max_examples=3 * EXAMPLES)
 @given(
     reader=st.sampled_from(READERS),
