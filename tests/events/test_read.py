@@ -391,7 +391,7 @@ def test_what_the_user_got_wrong_is_one_line(tmp_path, path, config, message):
         ("log.csv", b"session,aid,ts,type\n", "no events"),
         ("log.parquet", b"PAR1 and then something else PAR1", "cannot be read as parquet"),
         ("log.jsonl.gz", b"this is not gzip", "cannot be read as jsonl"),
-        ("log.jsonl.gz", gzip.compress(GOOD.encode() * 99)[:-9], "cannot be read as jsonl"),
+        ("log.jsonl.gz", gzip.compress(GOOD.encode() * 99, mtime=0)[:-9], "cannot be read as jsonl"),
         ("log.jsonl", b"{\n", "no events.*1 rows rejected"),
     ],
 )
