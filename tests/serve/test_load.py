@@ -53,7 +53,7 @@ def test_a_body_that_says_that_it_is_too_large(tight):
     found = tight.post("/recommend", json.dumps(NOTHING).encode() + b" " * 20_000)
     assert "more than 20,000 bytes" in is_problem(found, 413, "body") and found.headers["connection"] == "close"
     with socket.create_connection(tight.place, timeout=20) as connection:  # who asks first hears it before sending
-        connection.sendall(head(1 << 40).replace(b"host", b"expect: 100-continue\r\nhost"))
+        connection.sendall(head(1 << 40).replace(b"host: ", b"expect: 100-continue\r\nhost: "))
         is_problem(answer_on(connection), 413, "body")
 
 
@@ -149,7 +149,7 @@ def test_answers_that_nobody_takes_end_with_their_connection(run_dir):
 def test_requests_whose_end_is_in_doubt(tight):
     inside = b"GET /hidden HTTP/1.1\r\nhost: localhost\r\n\r\n"
     both, chunks = (
-        head("chunked").replace(b"host", b"content-length: 4\r\nhost"),
+        head("chunked").replace(b"host: ", b"content-length: 4\r\nhost: "),
         b"e\r\n" + b'{"events": []}' + b"\r\n0\r\n\r\n",
     )
     for sent in (both + chunks, head("chunked").replace(b"HTTP/1.1", b"HTTP/1.0") + chunks, head(0).replace(b"1.1", b"2.0")):
