@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ class Parser(argparse.ArgumentParser):
 
 def run_command(run: Callable[[], int], debug: bool = False, stopped: str = "stopped") -> int:
     """The exit code of run(). debug: errors keep their traceback; stopped: what is said after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may hold signs that a terminal cannot show
     with _interrupts() as came:
         try:
             code = run()

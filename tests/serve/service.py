@@ -64,9 +64,9 @@ def answer_of(response: http.client.HTTPResponse) -> Answer:
 
 
 @contextmanager
-def serving(run_dir, *options, before=None):
-    """Until the end of the block, on a free port. before: called in its process at the very first."""
-    line = [sys.executable, "-m", "otto_gpu.serve", str(run_dir), "--port", "0", "--device", "cpu", *map(str, options)]
+def serving(run_dir, *options, before=None, program=("-m", "otto_gpu.serve")):
+    """Until the end of the block, on a free port. before: called in its process at the very first; program: of Python."""
+    line = [sys.executable, *program, str(run_dir), "--port", "0", "--device", "cpu", *map(str, options)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(line, env=environment, preexec_fn=before, **pipes) as process:

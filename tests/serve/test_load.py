@@ -262,3 +262,25 @@ def test_the_end_does_not_wait_for_ever(run_dir):
         code, said = service.stop()
         assert code == 0 and time.monotonic() - began < 8 and "Traceback" not in said, said
         assert "stops" in is_problem(answer_on(connection), 503, None)
+
+
+# a service whose calls take a minute
+SLOW = (
+    "import sys, time; from otto_gpu.serve import __main__, worker;"
+    "worker.Worker._answers = lambda *_: time.sleep(60) or []; sys.exit(__main__.main())"
+)
+
+
+def test_a_call_that_does_not_end_is_waited_for_once(run_dir):
+    with (
+        serving(run_dir, "--stop-seconds", "4", program=("-c", SLOW)) as service,
+        socket.create_connection(service.place) as connection,
+    ):
+        body = json.dumps(NOTHING).encode()
+        connection.sendall(head(len(body)) + body)
+        time.sleep(0.5)
+        began = time.monotonic()
+        code, said = service.stop()
+        seconds = time.monotonic() - began
+        assert code == 0 and "Traceback" not in said, said
+        assert 3.5 < seconds < 7, seconds  # 8 if it were waited for by the connection and then by the thread

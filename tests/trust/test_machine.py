@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from tests.runs import ROOT, artifacts, frame, of_file, write_config, write_parquet
+from tests.runs import ROOT, artifacts, frame, of_file, small, write_config, write_parquet
 from tests.trust.machine import call, half_written, mistake, run, start
 from tests.trust.spoilt import SETTINGS, csv
 
@@ -77,6 +78,19 @@ def test_what_may_not_be_read_or_written_is_told(tmp_path, arguments, forbidden)
         assert "denied" in line.lower(), line
     finally:
         place.chmod(0o755)
+
+
+def test_a_machine_that_speaks_ascii_changes_nothing(tmp_path):
+    """A configuration is UTF-8, and so is what is written, whatever locale and terminal are."""
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii:strict"}
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump(small(100) | {"name": "größer"}, allow_unicode=True), encoding="utf-8")
+    for name, environment in (("utf-8", {}), ("ascii", ascii_only)):
+        done = run("pipeline", "--config", config, "--run-dir", tmp_path / name, env=environment)
+        assert done.code == 0, done.err
+        assert "config größer" in (tmp_path / name / "run.log").read_text("utf-8")
+    assert "config gr\\xf6\\xdfer" in done.out
+    assert artifacts(tmp_path / "utf-8") == artifacts(tmp_path / "ascii")
 
 
 def test_where_neither_the_package_nor_the_home_may_be_written_kernels_are_compiled_for_the_process(tmp_path):

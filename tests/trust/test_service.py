@@ -34,7 +34,8 @@ def test_random_requests_are_answered_as_the_service_says(service):
 
 
 def test_more_than_its_capacity(service, run_dir):
-    load = overload(service, run_dir, 3, times=4)  # other tests run beside it: what it bears may be more than was found
+    # other tests run beside it: what it bears may change meanwhile
+    load = overload(service, run_dir, 3, times=4, late=20)
     assert load["refused"] > 0
 
 
