@@ -33,8 +33,6 @@ from otto_gpu.progress import Reporter
 PACKAGES = (
     "numpy", "pandas", "pyarrow", "numba", "xgboost", "xgboost-cpu", "faiss-cpu", "torch", "gensim", "cudf-cu12", "cudf-cu13",
 )  # fmt: skip
-
-
 OWN = ("config.yaml", "manifests", "run.log")  # what a run writes beside the outputs of its stages
 
 
@@ -60,15 +58,15 @@ class Run:
         names = {*OWN, *(Path(output).parts[0] for stage in stages for output in stage.outputs)}
         there = [name for name in sorted(names) if os.path.lexists(self.directory / name)]
         ours = os.path.lexists(self.directory / ".lock") or (there and any(self.manifest(stage.name) for stage in stages))
-        told = None
-        if there and not ours:
-            told = f"holds {there[0]}, which no run wrote and this one would replace"
         place = self.directory.resolve()
         inside = {file.relative_to(place).parts[0] for f in files if (file := f.resolve()).is_relative_to(place)}
-        if (data is not None and data.resolve() == place) or names & inside:
-            told = told or "the log lies among what a run writes"
-        if told:
-            raise UserError(f"run directory {self.directory}: {told}; choose another with --run-dir")
+        if there and not ours:
+            told = f"holds {there[0]}, which no run wrote and this one would replace"
+        elif (data is not None and data.resolve() == place) or names & inside:
+            told = "the log lies among what a run writes"
+        else:
+            return
+        raise UserError(f"run directory {self.directory}: {told}; choose another with --run-dir")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
