@@ -221,6 +221,24 @@ def spans(rows: dict[str, list[Span]], x_label: str, zero: bool = False) -> Mark
         return _svg(figure)
 
 
+def dots(places: np.ndarray, groups: Sequence[tuple[np.ndarray, str, float]]) -> Markup:
+    """A plane without axes. places: [n, 2]; groups: (bool [n], colour, size of a dot), each drawn above those before it.
+
+    Written out here: a path per group takes a tenth of what matplotlib writes, which names every dot's style.
+    """
+    edge = max(size for *_, size in groups) / 2
+    low, spread = places.min(axis=0), np.ptp(places, axis=0)
+    scale = (WIDTH - 2 * edge) / (spread.max() or 1)
+    at = edge + (places - low) * scale + (spread.max() - spread) * scale / 2 * (1, 0)
+    paths = []
+    for mask, name, size in groups:
+        line = "".join(f"M{x:.1f} {y:.1f}h0" for x, y in at[mask])
+        paths.append(f'<path d="{line}" stroke="var(--{name})" stroke-width="{size:g}"/>')
+    view = f"0 0 {WIDTH} {spread[1] * scale + 2 * edge:.1f}"
+    style = 'fill="none" stroke-linecap="round" stroke-opacity="0.75"'
+    return Markup(f'<svg viewBox="{view}"><g {style}>{"".join(paths)}</g></svg>')
+
+
 def bars(rows: Sequence[tuple[str, Sequence[float | None]]], colours: Sequence[str], text, top: float | None = None) -> Markup:
     """Lying bars with their names above them, so that long names need no room beside: (name, a value per series), as
     text(value) at the right. top: the length of a whole bar, the largest value without."""

@@ -172,7 +172,7 @@ def _cost(c: Comparison) -> Section:
     totals = [sum(cost["seconds"] for cost in r.stages.values()) for r in c.records]
     peaks = [max(cost["peak_memory_mb"] for cost in r.stages.values()) for r in c.records]
     colours = [charts.colour(i) for i in range(len(c.records))]
-    rows = [[s, *("–" if v is None else f"{v:,.1f}" for v in values)] for s, values in seconds]
+    rows = [[s, *(words.DASH if v is None else f"{v:,.1f}" for v in values)] for s, values in seconds]
     rows += [["all", *(f"{t:,.1f}" for t in totals)], ["peak memory, MB", *map(words.count, peaks)]]
     chart = Chart(
         "Seconds per stage", charts.bars(drawn, colours, words.seconds), "Seconds per stage of each run; in numbers below.",

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from otto_gpu.candidates.stage import parts
-from otto_gpu.columns import SESSION, label, sampled
+from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.errors import UserError
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.stage import SPLITS
@@ -72,6 +72,16 @@ def candidate_sizes(run_dir: Path, split: str) -> np.ndarray:
         grown[: len(counts)] += counts
         grown[: len(found)] += found
         counts = grown
+    return counts
+
+
+def item_events(run_dir: Path, split: str, n_items: int) -> np.ndarray:
+    """int64 [n_items]: the events of each item in what is known in a period; zeros where they were cleared away."""
+    counts = np.zeros(n_items, np.int64)
+    for path in (run_dir / "events" / split / f"{name}.parquet" for name in ("train", "history")):
+        if path.is_file():
+            for batch in pq.ParquetFile(path).iter_batches(1 << 20, columns=[AID]):
+                counts += np.bincount(batch.column(0).to_numpy(), minlength=n_items)
     return counts
 
 

@@ -6,11 +6,12 @@ import json
 from datetime import datetime
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
+DASH = "–"
 
 
 def share(value: float | None) -> str:
     """A recall or a coverage: 0.397; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}"
+    return DASH if value is None else f"{value:.3f}"
 
 
 def ends(interval) -> str:
@@ -20,7 +21,7 @@ def ends(interval) -> str:
 def signed(value: float | None, interval=None) -> str:
     """A difference: +0.012 [−0.003, +0.021]"""
     if value is None:
-        return "–"
+        return DASH
     return f"{_signed(value)} {signed_ends(interval)}".rstrip()
 
 
@@ -34,7 +35,7 @@ def _signed(value: float) -> str:
 
 def percent(value: float | None) -> str:
     if value is None:
-        return "–"
+        return DASH
     points = 100 * value
     return f"{points:.3g}{NO_BREAK}%" if 0 < points < 1 else f"{points:.1f}{NO_BREAK}%"
 
@@ -45,7 +46,7 @@ def rate(value: float) -> str:
 
 
 def count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+    return DASH if value is None else f"{value:,.0f}"
 
 
 def seconds(value: float) -> str:

@@ -25,9 +25,10 @@ def drawn():
     yield charts.spans({"a": [Span(0.0, (0.0, 0.0), "s0")]}, "x", zero=True)
     yield charts.bars([("a", [0.3, None]), ("b", [0.0, 0.2])], ["s0", "s1"], str)
     yield charts.bars([("a", [0.0])], ["s0"], str)  # nothing at all
+    yield charts.dots(np.array([[0, 0], [1, 3.0]]), [(np.array([True, False]), "s0", 2), (np.array([False, True]), "s1", 4)])
 
 
-@pytest.mark.parametrize("i", range(8))
+@pytest.mark.parametrize("i", range(9))
 def test_a_chart_is_whole_and_has_no_colours_of_its_own(i):
     svg = str(list(drawn())[i])
     root = ElementTree.fromstring(svg)
@@ -58,7 +59,7 @@ def test_text_stays_text(recwarn):
 
 
 def test_the_same_numbers_give_the_same_bytes():
-    assert [str(a) == str(b) for a, b in zip(drawn(), drawn(), strict=True)] == [True] * 8
+    assert [str(a) == str(b) for a, b in zip(drawn(), drawn(), strict=True)] == [True] * 9
 
 
 def test_ticks():
@@ -92,3 +93,16 @@ def test_text_and_lines_can_be_told_from_the_ground(theme):
     assert contrast(colours["warn"], colours["warn-surface"]) >= 4.5 and contrast(colours["ink"], colours["warn-surface"]) >= 7
     for i in range(charts.SERIES):
         assert contrast(colours[f"s{i}"], colours["surface"]) >= 3, i
+
+
+def test_dots_lie_within_and_keep_their_proportions():
+    for places in ([[0, 0], [4, 2], [2, 1]], [[0, 0], [2, 4], [1, 2]], [[7, 7]] * 3):
+        svg = ElementTree.fromstring(str(charts.dots(np.array(places, float), [(np.ones(3, bool), "s0", 10)])))
+        at = np.array(
+            [[float(n) for n in pair] for pair in re.findall(r"M([\d.]+) ([\d.]+)h0", next(svg.iter("path")).get("d"))]
+        )
+        *_, width, height = map(float, svg.get("viewBox").split())
+        assert len(at) == 3 and (at >= 5).all() and (at[:, 0] <= width - 5).all() and (at[:, 1] <= height - 5 + 0.1).all()
+        spread, real = np.ptp(at, axis=0), np.ptp(np.array(places), axis=0)
+        assert spread[0] * real[1] == pytest.approx(spread[1] * real[0], rel=1e-2)
+        assert spread.max() == pytest.approx(330 if real.any() else 0)

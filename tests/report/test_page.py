@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,10 @@ from otto_gpu.outcome import Hits
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.report.page import report_html
 from otto_gpu.report.record import Record
+from otto_gpu.report.sections import vectors
 from otto_gpu.report.stage import run
 from tests.report.pages import Page
-from tests.runs import EMBEDDED, GROUP, frame, metrics, needs_embeddings, of_file, small, write_parquet
+from tests.runs import EMBEDDED, GROUP, TINY, frame, metrics, needs_embeddings, of_file, small, write_parquet
 from tests.test_submission import OTTO, kaggle, rows
 
 TARGETS = ["clicks", "carts", "orders"]
@@ -288,6 +290,8 @@ def test_everything_that_a_run_can_have(tmp_path):
     assert {"embedding", "recall"} <= families.rows.keys()
     assert page.table("trial", "score").rows
     assert "Fusion keeps at most 40" in page.text
+    map_ = page.source[page.source.index('<section id="map"') :].partition("</section>")[0]
+    assert "The vectors of encoder on a plane, by t-SNE" in map_ or "pip install &#39;otto_gpu[map]&#39;" in map_
 
 
 def test_another_log_with_one_type(tmp_path):
@@ -302,6 +306,38 @@ def test_another_log_with_one_type(tmp_path):
     page = page_of(tmp_path / "run")
     assert page.tiles["recall@7, listen"][0] == page.tiles["recall@7, weighted"][0] != "–"
     assert "random shares of the sessions" in page.text
+
+
+def test_vectors_that_found_no_pairs_are_told_and_not_drawn(tmp_path):
+    """Those of bought items, in a log of clicks alone."""
+    needs_embeddings()
+    log = frame(400)
+    config = of_file(
+        targets={"types": ["clicks"], "weights": {"clicks": 1}},
+        candidates={"order": {"clicks": "clicks"}},
+        embeddings={"word2vec": None, "factorization": {"factorization_1": TINY, "factorization_1_5": None}, "seq2seq": None},
+        features={"families": ["session", "recall", "embedding"]},
+    )
+    run_pipeline(config, data=write_parquet(tmp_path / "log.parquet", log[log["type"] == "clicks"]), run_dir=tmp_path / "run")
+    page = page_of(tmp_path / "run")
+    table = page.table("vectors", "last loss").rows
+    for split in ("test", "validation"):
+        assert table[f"factorization_bought_1_9, {split}"] == ["0", "–", "–", "–"]
+        assert table[f"factorization_1, {split}"][0] == "1" and float(table[f"factorization_1, {split}"][2]) > 0
+        assert f"Before the {split} period factorization_bought_1_9 found nothing to learn from" in page.text
+    drawn = page.source[page.source.index('<section id="vectors"') :].partition("<figure>")[2].partition("<details")[0]
+    assert "factorization_1<" in drawn and "bought" not in drawn
+
+
+def test_where_no_vectors_found_anything_there_is_no_picture():
+    nothing = {"loss": [], "auc": None}
+    record = SimpleNamespace(metrics={"embeddings": {"word2vec": {"test": nothing, "validation": nothing}}})
+    made = vectors.section(record)
+    assert not made.groups and made.listings[0].table.rows == [
+        ["word2vec, validation", "0", "–", "–", "–"],
+        ["word2vec, test", "0", "–", "–", "–"],
+    ]
+    assert sum("word2vec found nothing to learn from" in text for text in made.texts) == 2
 
 
 SCRIPT, PICTURE = "<script>alert(1)<", "&lt;img src=x onerror=alert(1)&gt;"

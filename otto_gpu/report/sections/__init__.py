@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from otto_gpu.report.notes import notes
 from otto_gpu.report.record import Record
-from otto_gpu.report.sections import calibration, candidates, cost, data, headline, rankers, recall, score, since, vectors
+from otto_gpu.report.sections import (
+    calibration,
+    candidates,
+    cost,
+    data,
+    headline,
+    item_map,
+    rankers,
+    recall,
+    score,
+    since,
+    vectors,
+)
 from otto_gpu.report.tally import tally
 
 
@@ -17,6 +29,7 @@ def page(record: Record) -> dict:
         recall.section(record, tallies),
         candidates.section(record),
         vectors.section(record),
+        item_map.section(record),
         rankers.section(record),
         calibration.section(tallies, record),
         cost.section(record),
