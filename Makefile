@@ -5,6 +5,8 @@ PY := $(VENV)/bin/python
 # cpu, cuda12 or cuda13: which build of XGBoost, faiss and RAPIDS is installed
 DEVICE ?= cpu
 # the constraints are those of the CPU build; RAPIDS pins its own pandas and numba
+# PyTorch for CUDA 12 is not on PyPI (pyproject.toml)
+VECTORS := $(if $(filter cuda12,$(DEVICE)),,embeddings,)
 PIP := $(PY) -m pip --disable-pip-version-check install -q $(if $(filter cpu,$(DEVICE)),-c constraints.txt)
 
 .PHONY: run test trust audit install lint format docs notebooks bench peers clean
@@ -58,7 +60,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	$(PIP) -e '.[$(DEVICE),cluster,embeddings,search,test]'
+	$(PIP) -e '.[$(DEVICE),cluster,$(VECTORS)search,test]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

@@ -15,6 +15,7 @@ import logging
 import os
 import pickle
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
@@ -24,6 +25,7 @@ from typing import Any
 from uuid import uuid4
 
 from otto_gpu.device import Device
+from otto_gpu.device.memory import give_back, pool_for_rapids
 from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.progress import Reporter
 from otto_gpu.run import versions
@@ -69,6 +71,8 @@ def _work(key: str, payload: bytes, threads: dict[str, int], task: Any) -> Any:
     numba.set_num_threads(min(threads.get(socket.gethostname(), 1), numba.config.NUMBA_NUM_THREADS))
     if _kept[0] != key:
         _forget()  # first, so that there is never more than one in memory
+        if "cudf" in sys.modules:  # dask-cuda brings it into every worker
+            pool_for_rapids()
         _kept = key, pickle.loads(payload)
     do, shared = _kept[1]
     try:
@@ -80,6 +84,7 @@ def _work(key: str, payload: bytes, threads: dict[str, int], task: Any) -> Any:
 def _forget() -> None:
     global _kept
     _kept = ("", None)
+    give_back()
 
 
 def check_cluster(wanted: str, device: Device) -> None:
@@ -145,7 +150,8 @@ def _started(wanted: str, threads: int | None):
         if kind == "cuda":
             from dask_cuda import LocalCUDACluster
 
-            return LocalCUDACluster(threads_per_worker=1, enable_cudf_spill=True, **common)
+            # cuDF spills where the matrices' `spill` asks for it: Device.frames
+            return LocalCUDACluster(threads_per_worker=1, **common)
         from distributed import LocalCluster
 
         cores = threads or _cores()

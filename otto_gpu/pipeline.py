@@ -233,14 +233,14 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
             candidates,
         ),
         "features": (("features",), lambda: [dump(c.features), device.kind], features),
-        "rankers": (("models",), lambda: [dump(c.ranking), device.kind, threads], rankers),
-        "predictions": (("predictions",), lambda: None, predictions),
+        "rankers": (("models",), lambda: [dump(c.ranking, "scoring"), device.kind, threads], rankers),
+        "predictions": (("predictions",), lambda: c.ranking.scoring, predictions),
         "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),
         # metrics.json comes last: where it is, all of them are
         "submission": (("previous", "submission.csv", "scores.parquet", "metrics.json"), lambda: dump(c.targets), submission),
         "report": (("report.html", "model_card.md"), lambda: None, report),
     }
-    return [Stage(name, made, uses, _on_threads(threads, does)) for name, (made, uses, does) in everything.items()]
+    return [Stage(name, made, uses, _alone(threads, device, does)) for name, (made, uses, does) in everything.items()]
 
 
 def _embedding_settings(vectors: EmbeddingsConfig, made: tuple[str, ...], device: Device, threads: int) -> list:
@@ -250,20 +250,23 @@ def _embedding_settings(vectors: EmbeddingsConfig, made: tuple[str, ...], device
     return [own, vectors.held_out, vectors.seed, device.kind, threads] if own else []
 
 
-def _on_threads(threads: int, run: Callable[[Path], dict]) -> Callable[[Path], dict]:
-    """A stage whose kernels run on so many threads; the caller's own number comes back afterwards."""
+def _alone(threads: int, device: Device, run: Callable[[Path], dict]) -> Callable[[Path], dict]:
+    """A stage whose kernels run on so many threads. Afterwards the caller's own number comes back, and the GPU's memory goes
+    to the next one."""
 
-    def on_threads(folder: Path) -> dict:
+    def alone(folder: Path) -> dict:
         import numba
 
         before = numba.get_num_threads()
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         try:
-            return run(folder)
+            facts = run(folder)
         finally:
             numba.set_num_threads(before)
+        device.give_back()
+        return facts
 
-    return on_threads
+    return alone
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -30,9 +31,13 @@ from otto_gpu import __version__
 from otto_gpu.errors import UserError
 from otto_gpu.progress import Reporter
 
+BUILDS = ("-cu12", "-cu13", "")  # of RAPIDS: for pip, and for conda
 PACKAGES = (
-    "numpy", "pandas", "pyarrow", "numba", "xgboost", "xgboost-cpu", "faiss-cpu", "torch", "gensim", "cudf-cu12", "cudf-cu13",
+    "numpy", "pandas", "pyarrow", "numba", "numba-cuda", "xgboost", "xgboost-cpu", "xgboost-cu12", "xgboost-cu13", "faiss-cpu",
+    "faiss-gpu", "faiss-gpu-cuvs", "torch", "gensim", "treelite",
+    "cupy-cuda12x", "cupy-cuda13x", "cupy", *(n + b for n in ("rmm", "cudf", "cuml", "cuvs", "nvforest") for b in BUILDS),
 )  # fmt: skip
+DRIVER = Path("/proc/driver/nvidia/version")
 OWN = ("config.yaml", "manifests", "run.log")  # what a run writes beside the outputs of its stages
 
 
@@ -307,7 +312,18 @@ def versions() -> dict[str, str]:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    # a driver decides about nothing where nothing here computes by it
+    if any(name.startswith("cupy") for name in found) and (driver := _driver()):
+        found["NVIDIA driver"] = driver
     return found
+
+
+def _driver() -> str | None:
+    """Version of NVIDIA's driver, such as 580.65.06."""
+    with suppress(OSError):
+        found = re.search(r"\s(\d{3,}\.\d[\d.]*)", DRIVER.read_text())
+        return found and found[1]
+    return None
 
 
 def reset_peak_memory() -> None:

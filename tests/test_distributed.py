@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
+from types import ModuleType
 
 import numba
 import pytest
@@ -283,6 +285,31 @@ def test_a_package_that_is_missing():
     line = [sys.executable, "-c", code, "--cluster", "local", "--dry-run"]
     shown = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert said(shown) == "error: --cluster needs distributed, which is not installed: pip install 'otto_gpu[cluster]'"
+
+
+def test_workers_with_gpus_share_the_drivers_pool(monkeypatch):
+    """dask-cuda imports cuDF in every worker; and what the stage before left goes before the next one begins."""
+    told = []
+    monkeypatch.setattr(distributed, "give_back", lambda: told.append("back"))
+    monkeypatch.setattr(distributed, "pool_for_rapids", lambda: told.append("pool"))
+    monkeypatch.setattr(distributed, "_kept", ("", None))
+    stages = [pickle.dumps((int.__add__, shared)) for shared in (10, 20)]
+    for loaded, expected in ((False, ["back"]), (True, ["back", "pool"])):
+        if loaded:
+            monkeypatch.setitem(sys.modules, "cudf", ModuleType("cudf"))
+        done = [distributed._work(f"{loaded}", stages[loaded], {}, task) for task in (1, 2)]
+        assert done == ([21, 22] if loaded else [11, 12])
+        assert told == expected
+        told.clear()
+
+
+def test_a_cluster_of_gpus_leaves_memory_to_its_workers(monkeypatch):
+    dask_cuda, given = ModuleType("dask_cuda"), {}
+    dask_cuda.LocalCUDACluster = lambda **options: given.update(options)
+    monkeypatch.setitem(sys.modules, "dask_cuda", dask_cuda)
+    distributed._started("cuda", None)
+    assert given["threads_per_worker"] == 1
+    assert not {name for name in given if name.startswith(("rmm", "enable_cudf"))}, "pools of its own, unseen by free_bytes"
 
 
 def test_dask_is_not_loaded_without_a_cluster(straight):

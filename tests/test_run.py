@@ -125,6 +125,33 @@ def test_a_manifest_tells_what_was_done(tmp_path):
     assert found["files"] == {f"parts/{i}.txt": 11 for i in range(3)} | {"facts.txt": 1}
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27 07:18:52 UTC 2025\nGCC version:  gcc 12.3.0\n",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.65.06  Release Build  (user@host)\n",
+    ],
+)
+def test_versions_of_what_computes_on_a_gpu(tmp_path, monkeypatch, told):
+    """The driver's counts where CuPy is installed; elsewhere a machine that has one is like one that has none."""
+    monkeypatch.setattr(run_module, "DRIVER", tmp_path / "version")
+    (tmp_path / "version").write_text(told)
+    installed = {"numba-cuda": "0.30.4", "nvforest-cu13": "26.10.0"}
+
+    def version(name):
+        if name not in installed:
+            raise run_module.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(run_module.metadata, "version", version)
+    without = {"otto_gpu": run_module.__version__} | installed
+    assert run_module.versions() == without
+    installed["cupy-cuda13x"] = "14.2.0"
+    assert run_module.versions() == without | {"cupy-cuda13x": "14.2.0", "NVIDIA driver": "580.65.06"}
+    (tmp_path / "version").unlink()
+    assert run_module.versions() == without | {"cupy-cuda13x": "14.2.0"}
+
+
 def test_killed_at_any_step_and_called_again_gives_the_same_bytes(tmp_path, monkeypatch):
     """Dies before every single change of a name, removal or new folder, one after the other."""
     execute(tmp_path / "straight", first=2)

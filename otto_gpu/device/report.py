@@ -10,23 +10,22 @@ import warnings
 from collections.abc import Callable
 from types import ModuleType
 
-from otto_gpu.device import INSTALL, choose_device, in_a_line
+from otto_gpu.device import INSTALL, NEEDED, choose_device, in_a_line, missing_for_cuda, nvvm
 
-# name: (module, what its build can do); the first ones are needed for CUDA
-NEEDED: dict[str, tuple[str, Callable[[ModuleType], str]]] = {
-    "cudf": ("cudf", lambda m: ""),
-    "cupy": ("cupy", lambda m: ""),
-    "numba-cuda": ("numba_cuda", lambda m: ""),
-    "xgboost": ("xgboost", lambda m: "with CUDA" if m.build_info().get("USE_CUDA") else "without CUDA"),
-    "dask-cuda": ("dask_cuda", lambda m: ""),
-}
+# name: (module, what its build can do)
 OPTIONAL: dict[str, tuple[str, Callable[[ModuleType], str]]] = {
+    "xgboost": ("xgboost", lambda m: "with CUDA" if m.build_info().get("USE_CUDA") else "without CUDA"),
+    "torch": ("torch", lambda m: _torch(m)),
     "faiss": ("faiss", lambda m: "with GPU" if hasattr(m, "StandardGpuResources") else "CPU only"),
-    "torch": ("torch", lambda m: f"with CUDA {m.version.cuda}" if m.version.cuda else "without CUDA"),
+    "cuvs": ("cuvs", lambda m: ""),
     "nvforest": ("nvforest", lambda m: ""),
+    "rmm": ("rmm", lambda m: ""),
+    "cudf": ("cudf", lambda m: ""),
+    "dask-cuda": ("dask_cuda", lambda m: ""),
     "cuml": ("cuml", lambda m: ""),
 }
 MISSING = "not installed"
+CAPABILITY = (9, 0)  # what a kernel is compiled for where there is no GPU: an H100
 
 
 def package(module: str, ability: Callable[[ModuleType], str]) -> str:
@@ -39,6 +38,42 @@ def package(module: str, ability: Callable[[ModuleType], str]) -> str:
             found = importlib.import_module(module)
             return " ".join(filter(None, (str(getattr(found, "__version__", "unknown version")), ability(found))))
     except Exception as error:  # a package that does not fit the driver shows it in many ways
+        return f"broken: {in_a_line(error)}"
+
+
+def _torch(torch: ModuleType) -> str:
+    if not torch.version.cuda:
+        return "without CUDA"
+    return f"with CUDA {torch.version.cuda}" + ("" if torch.cuda.is_available() else ", sees no GPU")
+
+
+def found_nvvm() -> str:
+    """Where NVVM lies, or why not."""
+    try:
+        return nvvm()
+    except Exception as error:
+        return f"broken: {in_a_line(error)}"
+
+
+def kernel(gpu: bool) -> str:
+    """Whether a kernel of one line compiles, and runs where there is a GPU: that the packages fit each other and the driver."""
+    try:
+        from numba import cuda, int64, void
+
+        def three(out):
+            out[0] = 3
+
+        if not gpu:
+            cuda.compile_ptx(three, void(int64[:]), cc=CAPABILITY)
+            return f"compiles for sm_{CAPABILITY[0]}{CAPABILITY[1]}; nothing here to run it"
+        import cupy
+
+        out = cupy.zeros(1, "int64")
+        with warnings.catch_warnings():  # of a grid so small
+            warnings.simplefilter("ignore")
+            cuda.jit(three)[1, 1](out)  # not one that lies on the disk
+        return "compiles and runs" if int(out[0]) == 3 else "broken: it runs, and writes nothing"
+    except Exception as error:
         return f"broken: {in_a_line(error)}"
 
 
@@ -76,9 +111,15 @@ def install_line(cuda: tuple[int, int] | None, xgboost: str) -> str:
 def report() -> str:
     """Some lines for people."""
     found, cuda = gpus(), driver_cuda()
-    needed = {name: package(*how) for name, how in NEEDED.items()}
+    needed = {name: package(module, lambda m: "") for name, module in NEEDED.items()}
+    if not any(map(_bad, needed.values())):
+        needed["NVVM"] = found_nvvm()
+        needed["kernel"] = kernel(
+            gpu=not missing_for_cuda()
+        )  # before the others, some of which change numba's and CuPy's memory
     optional = {name: package(*how) for name, how in OPTIONAL.items()}
-    lacking = [n for n, text in needed.items() if text == MISSING or text.startswith("broken") or text.endswith("without CUDA")]
+    lacking = [name for name, text in needed.items() if _bad(text)]
+    lacking += [name for name in ("xgboost",) if optional[name].endswith("without CUDA")]
     lacking = [*([] if found else ["a GPU that nvidia-smi shows"]), *lacking]
     version = ".".join(map(str, cuda)) if cuda else "no driver"
     rows = [("device", f"auto takes {choose_device('auto')}"), *(("GPU", line) for line in found or ["none found"])]
@@ -86,5 +127,9 @@ def report() -> str:
     rows += [(name, f"{text} (optional)") for name, text in optional.items()]
     rows += [("missing", ", ".join(lacking) or "nothing")]
     if lacking:
-        rows += [("install", install_line(cuda, needed["xgboost"]))]
+        rows += [("install", install_line(cuda, optional["xgboost"]))]
     return "\n".join(f"{name:<11} {text}" for name, text in rows)
+
+
+def _bad(text: str) -> bool:
+    return text == MISSING or text.startswith("broken")
