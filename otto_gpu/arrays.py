@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+PIECE = 1 << 26  # bytes that travel at a time
+
 
 def on_device(array) -> bool:
     return hasattr(array, "__cuda_array_interface__")
@@ -25,7 +27,66 @@ def arrays_of(array):
 
 def home(thing):
     """The thing with its arrays in the host's memory; what is there already is the same object."""
-    return moved(thing, lambda array: array.get() if on_device(array) else array)
+    return moved(thing, _brought)
+
+
+def sent(thing):
+    """The thing with its arrays on the GPU; what is there already is the same object."""
+    return moved(thing, _sent)
+
+
+# Large arrays travel in pieces through two buffers of the host's whose pages are locked, on a stream beside the device's other
+# work: while one buffer is copied, the other is on its way. The libraries' own way locks a buffer as large as the array, or
+# goes through the driver's only one.
+def _brought(array) -> np.ndarray:
+    if not on_device(array) or array.nbytes <= PIECE:
+        return array.get() if on_device(array) else array
+    xp = arrays_of(array)
+    source, out = xp.ascontiguousarray(array), np.empty(array.shape, array.dtype)
+    waiting = None
+    for stream, buffer, piece in _pieces(xp, array.nbytes):
+        _bytes(source)[piece].get(stream=stream, out=buffer, blocking=False)
+        done = stream.record()
+        if waiting is not None:
+            _copy_on(*waiting)
+        waiting = done, _bytes(out)[piece], buffer
+    _copy_on(*waiting)
+    return out
+
+
+def _copy_on(done, target: np.ndarray, buffer: np.ndarray) -> None:
+    done.synchronize()
+    np.copyto(target, buffer)
+
+
+def _sent(array):
+    xp = importlib.import_module("cupy")
+    if on_device(array) or array.nbytes <= PIECE:
+        return xp.asarray(array)
+    source, out = np.ascontiguousarray(array), xp.empty(array.shape, array.dtype)
+    on_the_way: list = []
+    for stream, buffer, piece in _pieces(xp, array.nbytes):
+        if len(on_the_way) == 2:
+            on_the_way.pop(0).synchronize()
+        np.copyto(buffer, _bytes(source)[piece])
+        _bytes(out)[piece].set(buffer, stream=stream)
+        on_the_way.append(stream.record())
+    on_the_way[-1].synchronize()
+    return out
+
+
+def _pieces(xp, n: int):
+    """(stream, buffer, slice of n bytes): the two buffers in turn."""
+    stream = xp.cuda.Stream(non_blocking=True)
+    stream.wait_event(xp.cuda.get_current_stream().record())  # what the array's memory is used for until now comes first
+    buffers = [np.frombuffer(xp.cuda.alloc_pinned_memory(PIECE), np.uint8, PIECE) for _ in range(2)]
+    for i, first in enumerate(range(0, n, PIECE)):
+        last = min(first + PIECE, n)
+        yield stream, buffers[i % 2][: last - first], slice(first, last)
+
+
+def _bytes(array):
+    return array.reshape(-1).view(np.uint8)
 
 
 def moved(thing, move: Callable[[Any], Any]):
@@ -54,6 +115,14 @@ def spread(values, pointer):
         entry = arrays_of(pointer).arange(int(pointer[-1]))
         return values[np.searchsorted(pointer, entry, side="right") - 1]
     return np.repeat(values, np.diff(pointer), axis=0)
+
+
+def order_by(first, second):
+    """int64 [n]: the order by `first`, ties by `second`, then as they stand."""
+    if on_device(first):  # CuPy's lexsort takes one array, so keys of one dtype
+        order = np.argsort(second, kind="stable")
+        return order[np.argsort(first[order], kind="stable")]
+    return np.lexsort((second, first))
 
 
 def longest(pointer) -> int:

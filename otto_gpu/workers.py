@@ -7,7 +7,7 @@ in the stage's folder. So a part is the same bytes wherever it was made, and wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import fields
 from typing import Any, Protocol
 
@@ -51,3 +51,35 @@ class Here:
 
 
 HERE = Here()
+
+
+class Beside:
+    """Calls that are done in threads of their own while whoever makes them goes on: results that a device has made are written
+    while it makes the next. threads: so many calls are open at most, then one waits for one of them; 0: each is done at once.
+    Their errors are raised by a later call, or at the end of the block."""
+
+    def __init__(self, threads: int):
+        self._threads, self._open = threads, set[Future]()
+        self._pool = ThreadPoolExecutor(threads) if threads else None
+
+    def __call__(self, do: Callable, *arguments) -> None:
+        if self._pool is None:
+            do(*arguments)
+            return
+        if len(self._open) == self._threads:
+            self._settle(wait(self._open, return_when=FIRST_COMPLETED).done)
+        self._open.add(self._pool.submit(do, *arguments))
+
+    def _settle(self, done: set[Future]) -> None:
+        self._open -= done
+        for call in done:
+            call.result()
+
+    def __enter__(self) -> Beside:
+        return self
+
+    def __exit__(self, error: type | None, *_) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=error is not None)
+            if error is None:
+                self._settle(set(self._open))

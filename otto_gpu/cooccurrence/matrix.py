@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from otto_gpu.arrays import home
 from otto_gpu.columns import AID_X, AID_Y, WEIGHT
 from otto_gpu.run import write_table
 
@@ -32,6 +34,10 @@ class Matrix:
 
     def __len__(self) -> int:
         return len(self.neighbours)
+
+    def home(self) -> Matrix:
+        """The same in the host's memory."""
+        return home(self)
 
     def lookup(self, aids, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `depth` neighbours of many items at once: (int32 [q, depth] padded with -1, float32 [q, depth]
@@ -94,6 +100,13 @@ class MatrixStack:
 
     def index(self, name: str) -> int:
         return self.names.index(name)
+
+    @cached_property
+    def deepest(self) -> np.ndarray:
+        """int64 [n_matrices], in the host's memory: the length of the longest row of each."""
+        if self.pointer.size == len(self.pointer):  # no items
+            return np.zeros(len(self.pointer), np.int64)
+        return home(np.diff(self.pointer, axis=1).max(axis=1))
 
     @classmethod
     def of(cls, matrices: dict[str, Matrix]) -> MatrixStack:

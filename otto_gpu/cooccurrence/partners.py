@@ -31,7 +31,7 @@ def event_run(k, offsets, event, session, starts, ts, place, positions, times, r
     p = event[k]
     begin, end = starts[session[p]], starts[session[p] + 1]
     t = ts[p]
-    first = max(begin, p + positions[0], first_after(ts, begin, end, t + times[0]))
+    first = min(end, max(begin, p + positions[0], first_after(ts, begin, end, t + times[0])))
     last = max(first, min(end, p + positions[1] + 1, first_after(ts, begin, end, t + times[1] - 1)))
     hole, after = p - positions[2], p + positions[2] + 1
     if times[2] >= 0:

@@ -9,6 +9,8 @@ from pydantic import Field, field_serializer, field_validator
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
 from otto_gpu.schema import Name, Section, changed, with_left_out
 
+Engine = Literal["auto", "rowwise", "rows", "pairs", "selfmerge"]
+
 
 class MatricesConfig(Section):
     """Which co-occurrence matrices are built, and by which engine."""
@@ -18,8 +20,9 @@ class MatricesConfig(Section):
         min_length=1,
         description="changes to the packaged rules, by name: fields to change, a whole new rule, or null to leave it out",
     )
-    engine: Literal["auto", "rowwise", "pairs", "selfmerge"] = Field(
-        "auto", description="auto: rowwise on the CPU, pairs on CUDA; selfmerge: data frames, on either"
+    engine: Engine = Field(
+        "auto",
+        description="auto: rowwise on the CPU; on CUDA rows, or pairs for what it cannot do; selfmerge: data frames, on either",
     )
     spill: bool = Field(
         False, description="engine selfmerge on CUDA: cuDF moves what does not fit into GPU memory to the host's memory"

@@ -7,13 +7,16 @@ from functools import cached_property
 from pathlib import Path
 
 from otto_gpu.cooccurrence.build import build_matrix
+from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.device import Device
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.progress import Reporter
 from otto_gpu.run import write_atomically
-from otto_gpu.workers import HERE, Shared, Workers
+from otto_gpu.workers import HERE, Beside, Shared, Workers
+
+WRITERS = 4  # where a GPU makes matrices faster than one thread writes them
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,11 @@ class _Logs(Shared):
     run_dir: Path
     config: MatricesConfig
     device: Device
+    writers: int  # threads that write one matrix while the GPU makes the next
+
+    @cached_property
+    def beside(self) -> Beside:
+        return Beside(self.writers)
 
     @cached_property
     def _one(self) -> dict[str, EventLog]:
@@ -43,8 +51,8 @@ def run(
     tasks = [(split, name) for split in SPLITS for name in config.rules]
     for split in SPLITS:
         (folder / "matrices" / split).mkdir(parents=True, exist_ok=True)
-    logs = _Logs(folder, run_dir, config, device)
-    with reporter.work("matrices", "rules", len(tasks)) as work:
+    logs = _Logs(folder, run_dir, config, device, WRITERS if device.kind == "cuda" and workers is HERE else 0)
+    with reporter.work("matrices", "rules", len(tasks)) as work, logs.beside:
         for (split, name), made in workers.map(_build, logs, tasks):
             if made is not None:
                 reporter.note(f"  matrices/{split}/{name}: {made:,} rows")
@@ -60,6 +68,10 @@ def _build(logs: _Logs, task: tuple[str, str]) -> int | None:
     if path.exists():
         return None
     config = logs.config
-    matrix = build_matrix(logs.known(split), config.rules[name], config.engine, logs.device, config.spill)
-    write_atomically(path, matrix.save)
+    matrix = build_matrix(logs.known(split), config.rules[name], config.engine, logs.device, config.spill, home=False)
+    logs.beside(_write, path, matrix)
     return len(matrix)
+
+
+def _write(path: Path, matrix: Matrix) -> None:
+    write_atomically(path, matrix.home().save)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,9 @@ import pyarrow.parquet as pq
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.run import write_table
+
+if TYPE_CHECKING:
+    from otto_gpu.device import Device
 
 TYPES = ("clicks", "carts", "orders")
 
@@ -46,6 +50,24 @@ class EventLog:
     def starts(self) -> np.ndarray:
         """int64 [n_sessions + 1]: the events of session s are starts[s]:starts[s + 1]."""
         return np.searchsorted(self.session, np.arange(self.n_sessions + 1, dtype=np.int32)).astype(np.int64)
+
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """ts of the log's first and last event, ms; (0, 0) where it has none."""
+        return (int(self.ts.min()), int(self.ts.max())) if len(self) else (0, 0)
+
+    def on(self, device: Device) -> EventLog:
+        """The same log with its arrays where the device computes, brought there once and kept as long as this log is there:
+        what asks it again reads it there. On the CPU it is the log itself."""
+        if device.kind == "cpu":
+            return self
+        there = self.__dict__.get("there")
+        if there is None:
+            columns = {name: device.bring(getattr(self, name)) for name in EVENT_COLUMNS}
+            there = replace(self, **columns, extra=None)
+            there.__dict__.update(starts=device.bring(self.starts), span=self.span)
+            self.__dict__["there"] = there
+        return there
 
     @classmethod
     def from_frame(cls, frame, types: tuple[str, ...] = TYPES) -> EventLog:
@@ -166,10 +188,9 @@ class EventLog:
 
 
 def _to_arrow(column, name: str) -> pa.Array | pa.ChunkedArray:
-    """A column of a frame, from cudf by way of the host; categories as their values."""
-    column = column.to_pandas() if type(column).__module__.startswith("cudf") else column
+    """A column of a frame, pandas' or cuDF's; categories as their values."""
     try:
-        array = pa.array(column)
+        array = column.to_arrow() if type(column).__module__.startswith("cudf") else pa.array(column)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"EventLog.from_frame: column {name!r} holds values of more than one kind: {error}") from error
     return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array

@@ -88,3 +88,21 @@ def test_parts_of_a_log_keep_its_ids():
     assert rows(late) == [(0, 1, 20, 2), (1, 1, 30, 1)]
     assert rows(log.of_sessions(1, 2)) == [(1, 0, 10, 0), (1, 1, 30, 1)]
     assert rows(log.of_sessions(1, 2).merged_with(log.of_sessions(0, 1))) == rows(log)
+
+
+def test_a_frame_of_cudf_is_read_as_a_frame_of_pandas():
+    """Of cuDF's columns only what is asked of them; nulls of integers stay nulls."""
+    Column = type("Series", (), {"__module__": "cudf.core.series", "to_arrow": lambda self: self.values})
+
+    def column(values):
+        made = Column()
+        made.values = values
+        return made
+
+    kinds = pa.array(["clicks", "orders"]).dictionary_encode()
+    frame = {"session": pa.array([7, 7]), "aid": pa.array(["a", "b"]), "ts": pa.array([1, 2]), "type": kinds}
+    log = EventLog.from_frame({name: column(values) for name, values in frame.items()})
+    same = EventLog.from_frame(pd.DataFrame({name: values.to_pylist() for name, values in frame.items()}))
+    assert log.to_frame().equals(same.to_frame())
+    with pytest.raises(UserError, match="column 'ts' has 1 missing values"):
+        EventLog.from_frame({name: column(values) for name, values in (frame | {"ts": pa.array([1, None])}).items()})
