@@ -1,9 +1,7 @@
 """Candidates from vectors: the items whose vectors lie nearest to a session's.
 
-Small catalogues are searched exactly, by a flat index of faiss; large ones by an HNSW graph (Malkov and Yashunin 2016), which
-finds nearly all of them. On a GPU PyTorch multiplies and sorts out, exactly for any catalogue: faiss has no GPU wheel for
-CUDA 13, CuPy's partition sorts whole rows, and PyTorch is there where vectors are learnt. Scores are inner products: cosines,
-where rows have length 1.
+Whoever searches (ways.py), the products are added up once more in one order, and ties go to the smaller item: exact ways give
+the same lists.
 """
 
 from __future__ import annotations
@@ -15,51 +13,31 @@ from numba import njit, prange
 
 from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.settings import Nearest
-from otto_gpu.errors import MissingExtra
+from otto_gpu.candidates.ways import choose
 
 if TYPE_CHECKING:
     from otto_gpu.candidates.lookup import Histories
     from otto_gpu.device import Device
 
-EXACT_ITEMS = 200_000  # from here on a CPU compares a query with fewer vectors through a graph than one by one, and faster
-LINKS, WIDTH_BUILT, WIDTH = 16, 40, 256  # of the graph: links of an item, items kept in sight while building and searching
 SPARE = 8  # more neighbours than are wanted, so that ties at the end of a list are seen
-GPU_SHARE = 0.25  # of the GPU's free memory, that the products of some queries with all items may take
 ROUNDING = 1e-5  # by how much two ways to add up a product of rows of length 1 may differ, amply
 
 
 class Index:
     """Some vectors, made ready to be searched: once per period, not once per chunk of its sessions.
 
-    vectors: float32 [n, dim]; rows of zeros are never found. exact: whether results are; by default, whether there are few
-    items or a GPU that PyTorch sees. MissingExtra where faiss is not installed and needed.
+    vectors: float32 [n, dim]; rows of zeros are never found. exact: whether results are, told: how they are searched, for
+    people; both as ways.choose says. MissingExtra where faiss is not installed and needed.
     """
 
     def __init__(self, vectors: np.ndarray, device: Device | None = None, exact: bool | None = None):
-        gpu = _gpu_of(device)
         self.vectors = np.ascontiguousarray(vectors, np.float32)
         self._aids = np.flatnonzero(self.vectors.any(axis=1)).astype(np.int32)
         there = self.vectors if len(self._aids) == len(vectors) else self.vectors[self._aids]
-        self.exact = (gpu is not None or len(there) <= EXACT_ITEMS) if exact is None else exact
         self._longest = float(np.sqrt(np.einsum("ij,ij->i", there, there).max(initial=0)))
         self._most = len(there)
-        dim = self.vectors.shape[1]
-        if gpu is not None and self.exact:
-            self._index = ByTorch(there, gpu)
-            return
-        faiss = _faiss()
-        if self.exact:
-            self._index = faiss.IndexFlatIP(dim)
-            self._index.add(there)
-            return
-        self._index = faiss.IndexHNSWFlat(dim, LINKS, faiss.METRIC_INNER_PRODUCT)
-        self._index.hnsw.efConstruction = WIDTH_BUILT
-        threads = faiss.omp_get_max_threads()
-        faiss.omp_set_num_threads(1)  # several threads link the items in another order every time
-        try:
-            self._index.add(there)
-        finally:
-            faiss.omp_set_num_threads(threads)
+        way, self.told = choose(len(there), device, exact)
+        self.exact, self._way = way.exact, way(there)
 
     def nearest(self, queries: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         """(aids int32 [q, size] padded with -1, scores float32 [q, size]), best first, ties by the smaller aid; queries of
@@ -70,7 +48,7 @@ class Index:
         wanted = min(size + SPARE, self._most)
         while len(open_) and wanted:
             mine = queries[open_]
-            rough, found = self._search(mine, wanted)
+            rough, found = self._way.search(mine, wanted)
             own = np.where(found >= 0, self._aids[found], -1).astype(np.int32)
             exactly = np.zeros(own.shape, np.float32)
             _score_again(mine, self.vectors, own, exactly)
@@ -80,44 +58,9 @@ class Index:
                 break
             # what was not found may still be as good as the last kept one: ask for more
             rounding = ROUNDING * self._longest * np.sqrt(np.einsum("ij,ij->i", mine, mine))
-            open_ = open_[rough[:, -1] >= exactly[:, kept - 1] - rounding]
+            open_ = open_[rough.min(axis=1) >= exactly[:, kept - 1] - rounding]
             wanted = min(4 * wanted, self._most)
         return aids, scores
-
-    def _search(self, queries: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        if self.exact:
-            return self._index.search(queries, size)
-        faiss = _faiss()
-        return self._index.search(queries, size, params=faiss.SearchParametersHNSW(efSearch=max(WIDTH, 2 * size)))
-
-
-class ByTorch:
-    """Exact search by PyTorch: search(queries, size) as that of a flat index of faiss. device: a torch.device."""
-
-    def __init__(self, vectors: np.ndarray, device):
-        import torch
-
-        self._device, self._vectors = device, torch.from_numpy(vectors).to(device)
-
-    def search(self, queries: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """(products float32 [q, size], rows int64 [q, size]), highest first. size: at most the number of vectors."""
-        import torch
-
-        scores, rows = np.empty((len(queries), size), np.float32), np.empty((len(queries), size), np.int64)
-        piece = max(self._free() // (4 * len(self._vectors)), 1)
-        for first in range(0, len(queries), piece):
-            part = slice(first, first + piece)
-            best = torch.topk(torch.from_numpy(queries[part]).to(self._device) @ self._vectors.T, size, dim=1)
-            scores[part], rows[part] = best.values.cpu().numpy(), best.indices.cpu().numpy()
-        return scores, rows
-
-    def _free(self) -> int:
-        """Bytes for the products."""
-        if self._device.type == "cpu":
-            return 1 << 28
-        import torch
-
-        return int(GPU_SHARE * torch.cuda.mem_get_info(self._device)[0])
 
 
 def nearest_vectors(
@@ -220,23 +163,3 @@ def _add_up_histories(starts, aid, bits, vectors, last, queries):
         if length > 0:
             for d in range(vectors.shape[1]):
                 queries[s, d] /= length
-
-
-def _gpu_of(device: Device | None):
-    """PyTorch's own name of the GPU; None where there is none or PyTorch does not see it."""
-    if device is None or device.kind == "cpu":
-        return None
-    try:
-        from otto_gpu.embeddings.table import torch_device
-    except MissingExtra:
-        return None
-    place = torch_device(device)
-    return None if place.type == "cpu" else place
-
-
-def _faiss():
-    try:
-        import faiss
-    except ImportError:
-        raise MissingExtra("a source of candidates from vectors (candidates.nearest)", "faiss", "cpu") from None
-    return faiss

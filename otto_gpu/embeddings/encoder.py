@@ -105,8 +105,8 @@ class Model:
         self._expected = torch.from_numpy(np.log(np.maximum(expected, 1e-12)).astype(np.float32)).to(device)
         self._random = np.random.default_rng(seed)
 
-    def step(self, batch: Batch, done: float) -> float:
-        """One move of all weights; returns the mean cross-entropy. done: the share of the training before it."""
+    def step(self, batch: Batch, done: float) -> torch.Tensor:
+        """One move of all weights; returns the mean cross-entropy, on the device. done: the share of the training before it."""
         config, network = self.config, self.network
         everything = len(self._drawable) <= config.negatives
         drawn = self._drawable if everything else self._drawable[self._draw()]
@@ -136,7 +136,7 @@ class Model:
             group["lr"] = config.lr * warm * (1 - done)
         self.optimizer.step()
         self.table.step(rows, copy, 1 - warm * (1 - done))
-        return float(loss.detach())
+        return loss.detach()
 
     def _draw(self) -> np.ndarray:
         places = np.searchsorted(self._cumulated, self._random.random(self.config.negatives))
@@ -218,8 +218,9 @@ def train_encoder(
             total = 0.0
             for b, chosen in enumerate(batches):
                 done = (epoch + b / len(batches)) / epochs
-                total += model.step(Batch.of(log, chosen, config.length + 1), done)
-            losses.append(round(total / max(len(batches), 1), 5))
+                # on the device: to read every loss would wait for every step
+                total = total + model.step(Batch.of(log, chosen, config.length + 1), done).double()
+            losses.append(round(float(total) / max(len(batches), 1), 5))
             told(epoch + 1, losses[-1])
         figures = {"loss": losses, "auc": _auc(model, log, held, seed), "events": an_epoch * epochs}
     return model, figures

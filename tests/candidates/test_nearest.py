@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.candidates import nearest
+from otto_gpu.candidates import ways
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.nearest import Index, Nearest, dot, history_queries, name_nearest, nearest_vectors
 from otto_gpu.candidates.recipes import CandidatesConfig
-from otto_gpu.device import Device
 from otto_gpu.errors import MissingExtra
 from tests.worlds import log_of, synthetic_world
 
@@ -104,7 +103,7 @@ def test_a_graph_finds_nearly_all_and_the_same_every_time():
     found = sum(len(set(a) & set(b)) for a, b in zip(aids.tolist(), exact[0].tolist(), strict=True))
     assert found / aids.size > 0.9
     assert aids.min() >= 100 and (np.diff(scores) <= 0).all()
-    links = [faiss.vector_to_array(graph._index.hnsw.neighbors) for graph in graphs]
+    links = [faiss.vector_to_array(graph._way.index.hnsw.neighbors) for graph in graphs]
     np.testing.assert_array_equal(*links)
 
 
@@ -113,12 +112,12 @@ def test_a_graph_with_fewer_items_than_are_wanted():
     assert_lists(found, [[(1, 0.8), (2, 0.6)], []], 4)
 
 
-def test_large_catalogues_get_a_graph(monkeypatch):
-    monkeypatch.setattr(nearest, "EXACT_ITEMS", 100)
-    assert Index(random_vectors(100, 4)).exact and not Index(random_vectors(101, 4)).exact
+def test_what_has_no_vector_does_not_count(monkeypatch):
+    monkeypatch.setattr(ways, "EXACT_ITEMS", 100)
     few = random_vectors(150, 4)
+    assert not Index(few).exact
     few[:60] = 0
-    assert Index(few).exact  # what has no vector is not searched
+    assert Index(few).exact and Index(few).told == "90 vectors are searched exactly by faiss"
 
 
 def test_no_items():
@@ -194,25 +193,3 @@ def test_without_faiss(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(MissingExtra, match=r"candidates.nearest.* needs faiss.*otto_gpu\[cpu\]"):
         Index(np.ones((2, 2), np.float32))
-
-
-def test_by_torch_as_by_faiss(monkeypatch):
-    """What is done on a GPU, done by PyTorch on the CPU; in pieces of one query and in one."""
-    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'otto_gpu[embeddings]'")
-    vectors, queries = random_vectors(3000, 24), random_vectors(40, 24, 1)
-    vectors[::9] = 0
-    by_faiss = nearest_vectors(queries, vectors, 25)
-    monkeypatch.setattr(nearest, "_gpu_of", lambda device: torch.device("cpu"))
-    for free in (1, 1 << 28):
-        monkeypatch.setattr(nearest.ByTorch, "_free", lambda self, free=free: free)
-        for found, expected in zip(nearest_vectors(queries, vectors, 25), by_faiss, strict=True):
-            np.testing.assert_array_equal(found, expected)
-
-
-def test_a_gpu_that_pytorch_does_not_see(monkeypatch):
-    torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'otto_gpu[embeddings]'")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    vectors = random_vectors(30, 4)
-    np.testing.assert_array_equal(
-        Index(vectors, Device("cuda", "")).nearest(vectors, 3)[0], Index(vectors).nearest(vectors, 3)[0]
-    )
