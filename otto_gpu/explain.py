@@ -114,7 +114,7 @@ def session_of(recommender: Recommender, incoming: Incoming) -> Session | None:
     if scored is None:
         return None
     config = recommender.config.candidates
-    history = Histories.of(recommender.in_time(incoming.log), config, recommender.device)
+    history = Histories.of(recommender.in_time(incoming.log), config)
     parts = trace(history, recommender.stack, config, recommender.config.targets.types)
     return Session(scored, history, parts, {aid: row for row, aid in enumerate(scored.candidates.aid.tolist())})
 

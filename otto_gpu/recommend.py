@@ -134,8 +134,8 @@ class Recommender:
                 self._fusion = load_models(run_dir / "candidates" / FUSION, c.candidates.fusion, device)
             self.maker = feature_maker(
                 run_dir, SPLIT, c.features, c.candidates, c.targets, tuple(c.matrices.rules), c.embeddings.names, period,
-                c.candidates.matrices,
-            ).on(device)  # fmt: skip
+                c.candidates.matrices, device,
+            )  # fmt: skip
         self.sources = Sources.of(run_dir, SPLIT, known, c.candidates, device, self.maker.knowledge.stack)
         self._encoder = self._load_encoder()
         blend = json.loads((run_dir / "blend.json").read_text())
@@ -200,7 +200,7 @@ class Recommender:
         """The candidates of all sessions that have events, some sessions at a time."""
         c = self.config
         log = self.in_time(incoming.log)
-        histories = Histories.of(log, c.candidates, self.device)
+        histories = Histories.of(log, c.candidates)
         queries = self.queries(histories)
         maker = self.maker.about(histories, queries)
         sessions = np.flatnonzero(np.diff(log.starts)).astype(np.int32)

@@ -8,17 +8,19 @@ import sys
 
 import numpy as np
 
-from otto_gpu.arrays import home
+from otto_gpu.arrays import arrays_of, home, longest, moved, pointers
 from otto_gpu.candidates import fuse, fusion, keys, lookup
 from otto_gpu.candidates.lookup import Histories, encode_lines
 from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Recipe
-from otto_gpu.cooccurrence import pairs, partners
+from otto_gpu.cooccurrence import pairs, partners, sides
 from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.device import CPU, Device
 from otto_gpu.features import embedding, encoder, interaction, popularity, rank, session, weightings
 from otto_gpu.features.catalogue import KNOWN, FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.hashing import table_size
+from otto_gpu.ranking import forest
+from otto_gpu.ranking.models import Ensemble, Models
 from tests.worlds import log_of, stack_of
 
 WORKERS = 5  # fewer than there are sessions: every worker has several, and finds its scratch as it left it
@@ -32,7 +34,7 @@ def on_the_cpu(kernel, *arguments):
 
 def as_cuda(kernel, *arguments):
     """Of host arrays, which numba copies there and back. What was filled of the scratch is left as it was found."""
-    given = kernel.with_scratch(np, WORKERS, arguments)
+    given = kernel.with_scratch(np, WORKERS, arguments, True)
     kernel.launch(kernel.units(arguments), WORKERS, *given)
     for name, (_, filled) in kernel.scratch.items():
         if filled is not None and not (given[kernel.names.index(name)] == filled).all():
@@ -99,11 +101,10 @@ def results(call) -> dict[str, np.ndarray]:
     out["bits"] = bits
 
     type_weight = np.array([1, 6, 3], np.float32)
-    histories = Histories(log.starts, log.aid, log.ts, log.type, bits)
     names, lists = list(RECIPES.recipes), np.full((2, n, 6), -1, np.int32)
     for i, (name, recipe) in enumerate(RECIPES.recipes.items()):
         lines = encode_lines(recipe, stack, names)
-        touched, most_keys = lookup.room(lines, histories, lists, stack)
+        touched, most_keys = lookup.room(lines, longest(log.starts), 6, N_ITEMS)
         aids, scores = np.full((n, recipe.size), -1, np.int32), np.zeros((n, recipe.size), np.float32)
         long = recipe.long_history
         call(
@@ -134,20 +135,22 @@ def results(call) -> dict[str, np.ndarray]:
     counts, newest = np.zeros((n_entries, 3), np.int16), np.empty(n_entries, np.int64)
     place = np.empty(n_entries, np.int16)
     call(
-        weightings._items, log.starts, log.aid, log.ts, log.type, bits, item_events, type_weight, pointer, aid, weights,
-        counts, newest, place, 6,
+        weightings._items, pointer, aid, pointer, log.starts, log.aid, log.ts, log.type, bits, item_events, type_weight,
+        weights, counts, newest, place, 6,
     )  # fmt: skip
     out |= {"item aid": aid, "item weights": weights, "item counts": counts, "item newest": newest, "item place": place}
 
     sizes = random.integers(0, 29, n)
     rows = np.concatenate([[0], np.cumsum(sizes)])
     candidates = np.concatenate([random.choice(N_ITEMS, size, replace=False) for size in sizes]).astype(np.int32)
-    features = np.zeros((len(candidates), 2 * 6 * 3), np.float32)
+    slots = interaction.table_places(rows)
+    features, tables = np.zeros((len(candidates), 2 * 6 * 3), np.float32), np.full(slots[-1], -1, np.int32)
+    call(interaction._tables, rows, candidates, slots, tables)
     call(
         interaction._interactions, rows, candidates, pointer, aid, weights, np.array([1, 0]), stack.pointer, stack.neighbours,
-        stack.weights, table_size(int(sizes.max())), (int(sizes.max()), 12), features,
+        stack.weights, slots, tables, int(sizes.max()), 2, features,
     )  # fmt: skip
-    out["interactions"] = features
+    out |= {"tables": tables, "interactions": features}
 
     known = popularity.Popularity.of(log, log, item_events, type_weight)
     last_ts, windows = log.ts[log.starts[1:] - 1], np.array(list(popularity.WINDOWS.values()))
@@ -181,9 +184,25 @@ def results(call) -> dict[str, np.ndarray]:
 
     ranks = np.zeros((len(candidates), 6), np.float32)
     ranks[:, :3] = random.integers(-2, 12, (len(candidates), 3)).clip(0) - 1.0 * (random.random((len(candidates), 3)) < 0.1)
-    call(rank._ranks, rows, ranks, np.array([2, 0, 1]), 3, int(sizes.max()), 1)
+    call(rank._ranks, rows, ranks, np.array([2, 0, 1]), 3, int(sizes.max()), int(sizes.max()))
     out["rank"] = ranks
-    return out | one_matrix(call, log)
+
+    trees, margins = some_trees(random, 12), np.empty(len(own), np.float32)
+    own[::5, ::3] = np.nan
+    call(
+        forest._walk, np.array([0, len(own)]), margins, own, trees.columns, trees.thresholds, trees.missing, trees.leaves,
+        trees.base,
+    )  # fmt: skip
+    out["margins"] = margins
+    return out | weighted_popularity(call, log, item_events, type_weight) | one_matrix(call, log)
+
+
+def weighted_popularity(call, log, item_events, type_weight) -> dict[str, np.ndarray]:
+    weights, key = np.empty((len(log), 6)), log.aid * 3 + log.type
+    call(popularity._weights, log.starts, log.aid, log.ts, log.type, item_events, type_weight, weights)
+    pointer, table = pointers(np.bincount(key, minlength=3 * N_ITEMS)), np.ones((3 * N_ITEMS, 6))
+    call(popularity._sums, pointer, weights[np.argsort(key, kind="stable")], np.arange(6), table)
+    return {"weights": weights, "weighted": table}
 
 
 # between them: every kind of gap, hole and duplicate
@@ -204,13 +223,13 @@ def one_matrix(call, log) -> dict[str, np.ndarray]:
     call(partners.find_runs, offsets, event, log.session, log.starts, log.ts, place, *map(np.array, rule.gaps()), runs)
     out = {"runs": runs, "run lengths": offsets.copy()}
     left = log.aid[event], log.ts[event], log.session[event], runs
-    chains, duplicates = pairs.chains(log.session, log.aid), (True, False, False)
+    chains, duplicates = sides.chains(log.session, log.aid), (True, False, False)
     call(partners.count_pairs, offsets, *left, log.aid, log.ts, *chains, *duplicates)
-    out["pairs"] = offsets = pairs.pointers(offsets[1:])
+    out["pairs"] = offsets = pointers(offsets[1:])
     keys, weights = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float32)
     call(
         partners.write_pairs, offsets, 0, *left, log.aid, log.ts, log.type, *chains, *duplicates,
-        *pairs.weighting(rule, log.types, int(np.ptp(log.ts))), keys, weights,
+        *sides.weighting(rule, log.types, int(np.ptp(log.ts))), keys, weights,
     )  # fmt: skip
     sums = np.empty(len(log))
     call(partners.add_up, offsets, np.arange(len(keys)), weights, sums)
@@ -228,6 +247,43 @@ def matrices(device: Device) -> dict[str, np.ndarray]:
     return found
 
 
+def some_trees(random, columns: int, depth: int = 8) -> forest.Forest:
+    """Leaves of sixteenths: sums are exact in any order."""
+    inner = (3, 2**depth - 1)
+    return forest.Forest(
+        random.integers(0, columns, inner, np.int32), random.integers(-1, 9, inner).astype(np.float32),
+        random.random(inner) < 0.5, random.integers(-99, 99, (3, 2**depth)).astype(np.float32) / 16, 0.5,
+    )  # fmt: skip
+
+
+class Trees:
+    """A ranker whose models are (forest, names of its columns)."""
+
+    columns_of = staticmethod(lambda model: model[1])
+
+    @staticmethod
+    def predict(model, rows, names, way):
+        trees, mine = model
+        return home(moved(trees, arrays_of(rows).asarray).margins(rows, [names.index(name) for name in mine]))
+
+
+def scored(features, names: tuple[str, ...], random) -> dict[str, np.ndarray]:
+    """What forests say of features, in a cascade, out-of-fold and not."""
+
+    def model(mine):
+        return some_trees(random, len(mine), 6), mine
+
+    first = {0: model(names[::7]), 1: model(names[3:9])}
+    voice = "cascade_clicks_score"
+    ensembles = {
+        "clicks": Ensemble(names, (), None, {"one": first}),
+        "orders": Ensemble((*names, voice), ("clicks",), None, {"one": {0: model((*names[5:8], voice))}}),
+    }
+    models, fold = Models(Trees, ensembles, "forest"), np.arange(len(features)) % 2
+    every, mean = models.scores(features, fold), models.scores(features, None)
+    return {f"{t} scores, {how}": found[t] for how, found in {"fold": every, "mean": mean}.items() for t in ensembles}
+
+
 def some_vectors(random) -> np.ndarray:
     """Entries of halves: products, and so what is close, are exact in any order."""
     vectors = random.choice(np.float32([-0.5, 0.5]), (N_ITEMS, 4))
@@ -240,13 +296,13 @@ def chain(device: Device) -> dict[str, np.ndarray]:
     log, random = a_log()
     stack, types = a_stack(random), log.types
     sessions = np.array([0, 2, 3, 4, 7, 8, 10], np.int32)  # of the twelve
-    mine = device.bring(Histories.of(log, RECIPES, device).chunk(sessions))
+    mine = Histories.of(log, RECIPES, device).chunk(sessions)
     named = lookup.evaluate_recipes(mine, device.bring(stack), RECIPES, types)
-    popular = fuse.popular_items(log, RECIPES.popular_days)
+    popular = fuse.popular_items(log, RECIPES.popular_days, device)
     made = home(fuse.fuse(sessions, mine, named, popular, RECIPES, types))
     spoken = encoder.Encoder.of(random.choice(np.float32([-0.5, 0.5]), (7, 4)), some_vectors(random), sessions, log.n_sessions)
-    knowledge = Knowledge.of(log, log, stack, RECIPES, {"some": some_vectors(random)}, spoken)
-    maker = FeatureMaker(FeaturesConfig(families=KNOWN), knowledge, made.sources, types).on(device)
+    knowledge = Knowledge.of(log, log, stack, RECIPES, {"some": some_vectors(random)}, spoken, device)
+    maker = FeatureMaker(FeaturesConfig(families=KNOWN), knowledge, made.sources, types, device)
     features, inputs = maker.make(made), fusion.Inputs(log, log, device).of(made)
     on = {type(array).__name__ for array in (mine.aid, features, inputs)}
     if len(on) != 1:
@@ -254,19 +310,21 @@ def chain(device: Device) -> dict[str, np.ndarray]:
     return {
         "pointer": made.pointer, "aid": made.aid, "scores": made.scores, "ranks": made.ranks,
         "features": home(features), "inputs": home(inputs),
-    } | matrices(device)  # fmt: skip
+    } | scored(features, maker.catalogue.names, random) | matrices(device)  # fmt: skip
 
 
 def main() -> None:
     if sys.argv[1] == "cpu":
         np.savez(sys.argv[2], **results(on_the_cpu), **chain(CPU))
         return
-    from otto_gpu import kernel
+    from otto_gpu import arrays, kernel
     from tests import cupy_on_numpy
 
     made = results(as_cuda)
     cupy_on_numpy.install()
+    arrays.PIECE = 64  # so that most arrays are brought home in several pieces
     kernel.MOST_WORKERS = WORKERS  # fewer than there are units of work, and threads take the simulator long
+    popularity.SUMMED_AT_ONCE = 40  # several parts of the log
     np.savez(sys.argv[2], **made, **chain(Device("cuda", "numba's simulator")))
 
 

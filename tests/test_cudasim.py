@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import cuda
 
 from otto_gpu import kernel
 from otto_gpu.candidates import lookup
-from otto_gpu.device import CPU, cuda_kernel
+from otto_gpu.device import CPU
+from otto_gpu.device.kernels import cuda_jit, cuda_kernel
 from otto_gpu.kernel import Kernel
 from tests import cuda_bodies
 from tests.gpus import a_gpu
@@ -50,7 +52,7 @@ def test_every_kernel_is_there(on_the_cpu):
     """A new kernel belongs into tests/cuda_bodies.py."""
     launched = (ROOT / "tests/cuda_bodies.py").read_text()
     kernels = [k for p in (ROOT / "otto_gpu").rglob("*.py") for k in re.findall(r"^(\w+) = Kernel\(", p.read_text(), re.M)]
-    assert len(kernels) == 15 and [k for k in kernels if f".{k}," not in launched] == []
+    assert len(kernels) == 19 and [k for k in kernels if f".{k}," not in launched] == []
     for name, values in on_the_cpu.items():
         assert len(np.unique(values)) > 1, f"{name} says nothing"
 
@@ -68,6 +70,24 @@ def assert_same(simulated, on_the_cpu):
 def test_as_cuda_they_do_the_same(simulated, on_the_cpu):
     """The kernels one by one; and from recipes to features, with arrays that are not mixed with the host's."""
     assert_same(simulated, on_the_cpu)
+
+
+def test_a_kernel_that_divides_its_work_itself(simulated):
+    """cuda_jit: a block an entry, its threads add up in shared memory, whose size the closure has."""
+    assert run("-m", "tests.test_cudasim").stdout.split() == ["28", "92", "156"]
+
+
+def sums_of_blocks(threads: int):
+    def body(values, sums):
+        shared = cuda.shared.array(threads, "int64")
+        lane = cuda.threadIdx.x
+        shared[lane] = values[cuda.blockIdx.x * threads + lane]
+        cuda.syncthreads()
+        if lane == 0:
+            for i in range(threads):
+                sums[cuda.blockIdx.x] += shared[i]
+
+    return cuda_jit(body)
 
 
 @pytest.mark.gpu
@@ -94,3 +114,9 @@ def test_large_arrays_of_the_host_are_not_carried_along():
     with pytest.raises(ValueError, match=r"an array int64 \(10000,\) of the host's"):
         kernel._sent(np.zeros(10_000, np.int64))
     assert kernel._sent(3) == 3
+
+
+if __name__ == "__main__":
+    found = np.zeros(3, np.int64)
+    sums_of_blocks(8)[3, 8](np.arange(24), found)
+    print(*found)

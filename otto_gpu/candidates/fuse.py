@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, pointers
+from otto_gpu.arrays import arrays_of, home, order_by, pointers
 from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.lookup import Histories, touch
 from otto_gpu.columns import AID, SESSION, recall_rank, recall_score
+from otto_gpu.device import CPU, Device
 from otto_gpu.events.log import EventLog
 from otto_gpu.hashing import first_slot, table_size
 from otto_gpu.kernel import Kernel
@@ -93,13 +94,15 @@ def places(pointer: np.ndarray, score: np.ndarray) -> np.ndarray:
     return place
 
 
-def popular_items(known: EventLog, days: float) -> np.ndarray:
-    """int32: the log's items by events in its last days, most first; ties: by events in all, then the smaller aid."""
+def popular_items(known: EventLog, days: float, device: Device = CPU) -> np.ndarray:
+    """int32, in the host's memory: the log's items by events in its last days, most first; ties: by events in all, then the
+    smaller aid. device: who counts."""
     if not len(known):
         return np.empty(0, np.int32)
-    recent = known.aid[known.ts >= known.ts.max() - days * 86_400_000]
-    counts, total = (np.bincount(aid, minlength=known.n_items) for aid in (recent, known.aid))
-    return np.lexsort((-total, -counts))[: np.count_nonzero(total)].astype(np.int32)
+    there = known.on(device)
+    recent = there.aid[there.ts >= known.span[1] - days * 86_400_000]
+    counts, total = (np.bincount(aid, minlength=known.n_items) for aid in (recent, there.aid))
+    return home(order_by(-counts, -total)[: int(np.count_nonzero(total))].astype(np.int32))
 
 
 def fuse(

@@ -18,8 +18,9 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, home
+from otto_gpu.arrays import arrays_of, home, order_by, pointers
 from otto_gpu.bisect import first_after
+from otto_gpu.boosters import check_device
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
 from otto_gpu.candidates.settings import FUSION, Fusion
 from otto_gpu.columns import recall_rank, recall_score
@@ -49,14 +50,13 @@ class Inputs:
 
     def __init__(self, known: EventLog, history: EventLog, device: Device = CPU):
         self._device = device
-        order = np.lexsort((known.ts, known.aid))
-        self._times = known.ts[order]
-        counts = np.bincount(known.aid, minlength=known.n_items)
-        self._pointer = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        latest = known.aid[known.ts >= known.ts.max(initial=0) - WINDOWS["day"]]
+        there = known.on(device)
+        self._times = there.ts[order_by(there.aid, there.ts)]
+        counts = np.bincount(there.aid, minlength=known.n_items)
+        self._pointer = pointers(counts)
+        latest = there.aid[there.ts >= known.span[1] - WINDOWS["day"]]
         latest = np.bincount(latest, minlength=known.n_items)
-        self._shares = np.column_stack([c / max(c.sum(), 1) for c in (counts, latest)]).astype(np.float32)
-        self._times, self._pointer, self._shares = device.bring((self._times, self._pointer, self._shares))
+        self._shares = np.column_stack([c / max(int(c.sum()), 1) for c in (counts, latest)]).astype(np.float32)
         self._history = history
 
     def for_sessions(self, history: EventLog) -> Inputs:
@@ -240,7 +240,9 @@ def _train_fold(xgboost, k: int, inputs, gain, fold, names: list[str], config: F
         "max_bin": 64,
         "seed": config.seed + k,
     }
-    return xgboost.train(params, data, config.rounds).save_raw("ubj")
+    model = xgboost.train(params, data, config.rounds)
+    check_device(model, device.kind)
+    return model.save_raw("ubj")
 
 
 def choose(candidates: Candidates, score: np.ndarray, keep: int) -> Candidates:

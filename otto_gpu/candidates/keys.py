@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import home
-from otto_gpu.device import CPU, Device
+from otto_gpu.arrays import arrays_of
 from otto_gpu.events.log import EventLog
 from otto_gpu.kernel import Kernel
 
@@ -26,12 +25,11 @@ BITS = {
 DAY_MS = 86_400_000
 
 
-def key_bits(history: EventLog, bought: np.ndarray, device: Device = CPU) -> np.ndarray:
-    """uint8 [events]: for what kinds of key each event stands. bought: bool [types]. Days are UTC days."""
-    starts, aid, ts, kind = device.bring((history.starts, history.aid, history.ts, history.type))
-    bits = device.arrays().zeros(len(history), np.uint8)
-    _key_bits(starts, aid, ts, kind, bought, bits)
-    return home(bits)
+def key_bits(history: EventLog, bought: np.ndarray) -> np.ndarray:
+    """uint8 [events], where the log lies: for what kinds of key each event stands. bought: bool [types]. Days are UTC days."""
+    bits = arrays_of(history.aid).zeros(len(history), np.uint8)
+    _key_bits(history.starts, history.aid, history.ts, history.type, bought, bits)
+    return bits
 
 
 @njit(cache=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, home
+from otto_gpu import kernel
+from otto_gpu.arrays import arrays_of, home, longest, on_device, pointers, spread
 from otto_gpu.candidates.keys import ALL, BITS, key_bits
 from otto_gpu.candidates.recipes import CandidatesConfig, Recipe
 from otto_gpu.cooccurrence.matrix import MatrixStack
@@ -44,15 +46,17 @@ class Histories:
 
     @classmethod
     def of(cls, log: EventLog, config: CandidatesConfig, device: Device = CPU) -> Histories:
-        """All sessions of a log (those without events too), in the host's memory; device: who works out the bits."""
-        bought = np.array([t in config.bought for t in log.types])
-        return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought, device))
+        """All sessions of a log (those without events too), where the device computes."""
+        bought, log = np.array([t in config.bought for t in log.types]), log.on(device)
+        return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought))
 
     def chunk(self, sessions: np.ndarray) -> Histories:
-        """The given sessions (ascending ids). On the host: a chunk's events are few and quickly brought to a device."""
-        lengths = self.starts[sessions + 1] - self.starts[sessions]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        event = np.repeat(self.starts[sessions] - starts[:-1], lengths) + np.arange(starts[-1])
+        """The given sessions (ids, in any order), where these histories lie; sessions: there, or on the host."""
+        xp = arrays_of(self.starts)
+        sessions = xp.asarray(sessions)
+        first = self.starts[sessions]
+        starts = pointers(self.starts[sessions + 1] - first)
+        event = spread(first - starts[:-1], starts) + xp.arange(int(starts[-1]))
         return Histories(starts, self.aid[event], self.ts[event], self.type[event], self.bits[event])
 
 
@@ -60,28 +64,71 @@ def evaluate_recipes(histories: Histories, stack: MatrixStack, config: Candidate
     """{recipe: (aids int32 [S, size] padded with -1, scores float32 [S, size])}, best first; ties in the order of first
     mention: newest key first, nearest neighbour first. Worked out, and left, where histories and stack lie.
     """
+    if not on_device(histories.aid):
+        return _evaluate_all(histories, stack, config, types)
+    found = {name: _empty_lists(histories, recipe) for name, recipe in config.recipes.items()}
+    for some in _alike(histories, stack, config):
+        for name, lists in _evaluate_all(histories.chunk(some), stack, config, types).items():
+            for whole, part in zip(found[name], lists, strict=True):
+                whole[some] = part
+    return found
+
+
+def _alike(histories: Histories, stack: MatrixStack, config: CandidatesConfig) -> Iterator:
+    """Sessions (int64, on the device), the longest first, at a time as many as there is scratch for.
+
+    A launch lasts as long as its longest session, a warp as long as its own longest one, and scratch is sized for that of the
+    launch: so those go together that are alike.
+    """
+    lengths = np.diff(histories.starts)
+    order = np.argsort(-lengths, kind="stable")
+    lengths, names, first = home(lengths[order]), list(config.recipes), 0
+    recipes = [(encode_lines(r, stack, names), _width(r, config)) for r in config.recipes.values()]
+    n_items = stack.pointer.shape[1] - 1
+    least = kernel.MOST_WORKERS >> 6  # where memory is short, threads do several sessions each: launches have their price too
+    while first < len(order):
+        rooms = [room(lines, max(int(lengths[first]), 1), width, n_items) for lines, width in recipes]
+        last = first + max(min(_recipe.most_workers(**_scratch(*r)) for r in rooms), least)
+        yield order[first:last]
+        first = last
+
+
+def _evaluate_all(histories: Histories, stack: MatrixStack, config: CandidatesConfig, types) -> dict[str, tuple]:
     xp = arrays_of(histories.aid)
     results: dict[str, tuple] = {}
     type_weight = np.array([config.type_weights.get(t, 1.0) for t in types], np.float32)
     names = list(config.recipes)
     for name, recipe in config.recipes.items():
         # every recipe hands its list on; one array [recipes so far, S, widest] serves the look-ups of `top`
-        used = {line.recipe for line in recipe.lines if line.recipe}
-        width = max((results[r][0].shape[1] for r in used), default=1)
-        tops = xp.full((len(names) if used else 1, len(histories) if used else 1, width), -1, np.int32)
+        used = _used(recipe)
+        tops = xp.full((len(names) if used else 1, len(histories) if used else 1, _width(recipe, config)), -1, np.int32)
         for r in used:
             tops[names.index(r), :, : results[r][0].shape[1]] = results[r][0]
         results[name] = _evaluate(histories, stack, recipe, names, tops, type_weight)
     return results
 
 
+def _used(recipe: Recipe) -> set[str]:
+    """The recipes whose lists its lines look up."""
+    return {line.recipe for line in recipe.lines if line.recipe}
+
+
+def _width(recipe: Recipe, config: CandidatesConfig) -> int:
+    """The length of the longest of these lists."""
+    return max((config.recipes[r].size for r in _used(recipe)), default=1)
+
+
+def _empty_lists(histories: Histories, recipe: Recipe) -> tuple:
+    xp, shape = arrays_of(histories.aid), (len(histories), recipe.size)
+    return xp.full(shape, -1, np.int32), xp.zeros(shape, np.float32)
+
+
 def _evaluate(histories: Histories, stack: MatrixStack, recipe: Recipe, names, tops, type_weight):
-    xp, n = arrays_of(histories.aid), len(histories)
-    aids, scores = xp.full((n, recipe.size), -1, np.int32), xp.zeros((n, recipe.size), np.float32)
-    if n == 0:
+    aids, scores = _empty_lists(histories, recipe)
+    if not len(histories):
         return aids, scores
     lines, long = encode_lines(recipe, stack, names), recipe.long_history
-    touched, keys = room(lines, histories, tops, stack)
+    scratch = _scratch(*room(lines, longest(histories.starts), tops.shape[2], stack.pointer.shape[1] - 1))
     _recipe(
         histories.starts, histories.aid, histories.ts, histories.type, histories.bits, lines, tops,
         stack.pointer, stack.neighbours, stack.weights, type_weight,
@@ -89,21 +136,20 @@ def _evaluate(histories: Histories, stack: MatrixStack, recipe: Recipe, names, t
         UNBOUNDED if long is None else long.items,
         0.0 if long is None else long.oldest,
         1.0 if long is None else long.line_share,
-        touched, touched, table_size(touched), keys, aids, scores,
+        *(scratch[name] for name in SCRATCH), aids, scores,
     )  # fmt: skip
     return aids, scores
 
 
 def encode_lines(recipe: Recipe, stack: MatrixStack, names: list[str]) -> np.ndarray:
     """LINE [lines]; depth is at most the longest row of the line's matrix."""
-    deepest = home(np.diff(stack.pointer, axis=1).max(axis=1)) if stack.pointer.size > len(stack.pointer) else None
     rows = []
     for line in recipe.lines:
         rows.append(
             (
                 {"top": TOP, "running": RUNNING}.get(line.keys) or BITS[line.keys],
                 -1 if line.matrix is None else stack.index(line.matrix),
-                1 if line.matrix is None else min(line.depth, 0 if deepest is None else int(deepest[stack.index(line.matrix)])),
+                1 if line.matrix is None else min(line.depth, int(stack.deepest[stack.index(line.matrix)])),
                 line.last or UNBOUNDED,
                 names.index(line.recipe) if line.recipe else 0,
                 line.head,
@@ -120,14 +166,18 @@ def encode_lines(recipe: Recipe, stack: MatrixStack, names: list[str]) -> np.nda
     return np.array(rows, LINE)
 
 
-def room(lines: np.ndarray, histories: Histories, tops: np.ndarray, stack: MatrixStack) -> tuple[int, int]:
-    """(items that a session may touch, keys that a line may have), for the longest of the histories."""
-    n_items = stack.pointer.shape[1] - 1
-    longest = int(np.diff(histories.starts).max())
-    most = {TOP: tops.shape[2], RUNNING: n_items}
+def room(lines: np.ndarray, longest: int, width: int, n_items: int) -> tuple[int, int]:
+    """(items that a session may touch, keys that a line may have). longest: events of the longest history; width: the length
+    of the longest list that `top` looks up."""
+    most = {TOP: width, RUNNING: n_items}
     keys = [min(int(line["last"]), most.get(int(line["keys"]), longest)) for line in lines]
     touched = min(longest + sum(k * int(line["depth"]) for k, line in zip(keys, lines, strict=True)), n_items) + 1
     return touched, max(keys)
+
+
+def _scratch(touched: int, keys: int) -> dict[str, int]:
+    """How long a worker's is."""
+    return {"items": touched, "sums": touched, "table": table_size(touched), "keys": keys}
 
 
 @njit(cache=True)

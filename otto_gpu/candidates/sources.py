@@ -41,15 +41,16 @@ class Sources:
     def of(cls, run_dir: Path, split: str, known: EventLog, config: CandidatesConfig, device: Device, stack) -> Sources:
         """With matrices that are there already: stack holds those of the recipes, and perhaps others, on the device."""
         indexes = {n: Index(load_vectors(run_dir, split, s.vectors), device) for n, s in config.nearest.items()}
-        return cls(config, tuple(known.types), device, stack, indexes, popular_items(known, config.popular_days))
+        popular = popular_items(known, config.popular_days, device)
+        return cls(config, tuple(known.types), device, stack, indexes, popular)
 
     def name(self, sessions: np.ndarray, histories: Histories, queries: Mapping[str, np.ndarray | None]) -> Candidates:
-        """Of the given sessions (int32 [S], ascending) what all sources name. histories: theirs, on the host; queries: {source
-        of candidates.nearest: float32 [S, dim], None: made of the histories}. In the host's memory."""
+        """Of the given sessions (int32 [S], ascending) what all sources name. histories: theirs, on the device or the host;
+        queries: {source of candidates.nearest: float32 [S, dim], None: made of the histories}. In the host's memory."""
         here, bring = self.device.bring(histories), self.device.bring
         found = evaluate_recipes(here, self.stack, self.config, self.types)
         named = {recipe: found[recipe] for recipe in self.config.outputs}
         for name, source in self.config.nearest.items():
             index = self.indexes[name]
-            named[name] = bring(name_nearest(histories, queries.get(name), index.vectors, source, index))
+            named[name] = bring(name_nearest(home(histories), queries.get(name), index.vectors, source, index))
         return home(fuse(sessions, here, named, self.popular, self.config, self.types))

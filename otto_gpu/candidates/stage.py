@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numba
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from otto_gpu.arrays import pointers
 from otto_gpu.candidates.coverage import CURVE, Coverage, coverage_table, label_rows
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.fusion import (
@@ -33,6 +36,7 @@ from otto_gpu.candidates.sources import Sources
 from otto_gpu.columns import label
 from otto_gpu.device import Device
 from otto_gpu.embeddings.vectors import load_queries
+from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import SPLITS, load_period
@@ -41,6 +45,8 @@ from otto_gpu.run import write_atomically, write_table
 from otto_gpu.workers import HERE, Shared, Workers
 
 LEARNS = "validation"  # the period whose labels the fusion learns from
+SESSIONS_SHARE = 0.25  # of a GPU's free memory, for the lists and candidates of the sessions that are named together
+MOST_SESSIONS = 1 << 19  # of these: more make a GPU no faster, and their candidates come to the host's memory
 
 
 def run(
@@ -111,27 +117,61 @@ class _Naming(Shared):
 def _name(naming: _Naming, reporter: Reporter, workers: Workers) -> None:
     """What the sources name, part by part of the sessions; parts that are there already stay as they are."""
     naming.place.mkdir(parents=True, exist_ok=True)
-    n = len(naming.period.sessions)
+    n, size = len(naming.period.sessions), naming.config.chunk_sessions
+    parts, together = range(-(-n // size)), _parts_at_once(naming.config, naming.device.free_memory())
+    said: set[str] = set()
     with reporter.work(f"candidates, {naming.split}", "sessions", n) as work:
-        for _, sessions in workers.map(_name_part, naming, range(-(-n // naming.config.chunk_sessions))):
+        tasks = (parts[first : first + together] for first in range(0, len(parts), together))
+        for _, (sessions, told) in workers.map(_name_parts, naming, tasks):
+            for line in told:
+                if line not in said:
+                    reporter.say(f"  {naming.split}, {line}")
+            said.update(told)
             work.advance(sessions)
 
 
-def _name_part(naming: _Naming, i: int) -> int:
-    """How many sessions the part has."""
-    part = slice(i * naming.config.chunk_sessions, (i + 1) * naming.config.chunk_sessions)
-    path, chunk = naming.place / f"part-{i:05d}.parquet", naming.period.sessions[part]
-    if not path.exists():
-        queries = {name: None if q is None else q[part] for name, q in naming.queries.items()}
-        candidates = naming.sources.name(chunk, naming.histories.chunk(chunk), queries)
-        _save_part(path, candidates, _labels(candidates, naming.period, naming.targets))
-    return len(chunk)
+def _parts_at_once(config: CandidatesConfig, free: int | None) -> int:
+    """One on a CPU (free: None); as many as a GPU, which has no work for all of its threads with few sessions, has room for."""
+    if free is None:
+        return 1
+    lists = sum(source.size for source in (*config.recipes.values(), *config.nearest.values()))
+    candidates = config.history_limit + config.fill_to + lists
+    # the lists as they are made, put in order and put side by side; the candidates with their scores and ranks
+    each = 3 * 8 * lists + (4 + 6 * len(config.named_by)) * candidates
+    return max(min(int(SESSIONS_SHARE * free / each), MOST_SESSIONS) // config.chunk_sessions, 1)
+
+
+def _name_parts(naming: _Naming, parts: range) -> tuple[int, list[str]]:
+    """(how many sessions the parts have, how vectors were searched for them). Parts that are not there are named together: a
+    session gets the same in any company."""
+    size, n = naming.config.chunk_sessions, len(naming.period.sessions)
+    sessions = {i: np.arange(i * size, min((i + 1) * size, n)) for i in parts}
+    paths = {i: naming.place / f"part-{i:05d}.parquet" for i in parts}
+    open_ = [i for i in parts if not paths[i].exists()]
+    if open_:
+        mine = np.concatenate([sessions[i] for i in open_])
+        queries = {name: None if q is None else q[mine] for name, q in naming.queries.items()}
+        chosen = naming.period.sessions[mine]
+        candidates = naming.sources.name(chosen, naming.histories.chunk(chosen), queries)
+        ends = pointers(np.array([len(sessions[i]) for i in open_]))
+
+        def save(i: int, first: int, last: int) -> None:
+            part = candidates.rows(first, last)
+            _save_part(paths[i], part, _labels(part, naming.period, naming.targets))
+
+        with ThreadPoolExecutor(min(len(open_), numba.get_num_threads())) as pool:
+            list(pool.map(save, open_, ends[:-1], ends[1:]))
+    told = [f"{name}: {index.told}" for name, index in naming.sources.indexes.items()] if open_ else []
+    return sum(map(len, sessions.values())), told
 
 
 def _labels(candidates: Candidates, period: Period, targets: TargetsConfig) -> dict[str, np.ndarray]:
-    if period.labels is None:
+    labels = period.labels
+    if labels is None:
         return {}
-    return {t: label_rows(candidates, period.labels, targets.code(t), period.known.n_items) for t in targets.names}
+    part = slice(*np.searchsorted(labels.session, [candidates.sessions[0], candidates.sessions[-1] + 1]))
+    labels = Labels(labels.session[part], labels.type[part], labels.aid[part])
+    return {t: label_rows(candidates, labels, targets.code(t), period.known.n_items) for t in targets.names}
 
 
 @dataclass(frozen=True)

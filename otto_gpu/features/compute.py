@@ -41,19 +41,15 @@ class Knowledge:
 
     @classmethod
     def of(
-        cls, known: EventLog, history: EventLog, stack: MatrixStack, config: CandidatesConfig, vectors=None, encoder=None
-    ) -> Knowledge:
+        cls, known: EventLog, history: EventLog, stack: MatrixStack, config: CandidatesConfig, vectors=None, encoder=None,
+        device: Device = CPU,
+    ) -> Knowledge:  # fmt: skip
+        """Worked out on the device, where all of it then lies."""
         type_weight = np.array([config.type_weights.get(t, 1.0) for t in known.types], np.float32)
-        item_events = np.bincount(known.aid, minlength=known.n_items)
-        return cls(
-            stack,
-            Popularity.of(known, history, item_events, type_weight),
-            Histories.of(history, config),
-            item_events,
-            type_weight,
-            vectors or {},
-            encoder,
-        )
+        item_events = np.bincount(known.on(device).aid, minlength=known.n_items)
+        wanted = Popularity.of(known, history, item_events, type_weight, device)
+        histories = Histories.of(history, config, device)
+        return device.bring(cls(stack, wanted, histories, item_events, type_weight, vectors or {}, encoder))
 
 
 @dataclass(frozen=True)
@@ -69,24 +65,14 @@ class Chunk:
 
 
 class FeatureMaker:
-    """make(candidates) -> float32 [m, len(catalogue)], on the device; CPU until on(device) is asked for another one."""
+    """make(candidates) -> float32 [m, len(catalogue)], on the device, where the knowledge lies."""
 
-    def __init__(self, config: FeaturesConfig, knowledge: Knowledge, sources, types):
+    def __init__(self, config: FeaturesConfig, knowledge: Knowledge, sources, types, device: Device = CPU):
         rules = config.rules if config.rules is not None else knowledge.stack.names
         spec = Spec(tuple(rules), tuple(sources), tuple(types), tuple(knowledge.vectors), knowledge.encoder is not None)
         self.catalogue = Catalogue(config.families, spec)
-        self.knowledge, self.device = knowledge, CPU
-        self._rules = np.array([knowledge.stack.index(r) for r in rules], np.int64)
-
-    def on(self, device: Device) -> FeatureMaker:
-        """The same, with what is known brought to the device, to stay there. The period's histories stay on the host, of
-        which a chunk at a time is needed."""
-        if device.kind == self.device.kind:
-            return self
-        maker, histories = copy(self), self.knowledge.histories
-        maker.knowledge = replace(device.bring(replace(self.knowledge, histories=None)), histories=histories)
-        maker.device, maker._rules = device, device.bring(self._rules)
-        return maker
+        self.knowledge, self.device = knowledge, device
+        self._rules = device.bring(np.array([knowledge.stack.index(r) for r in rules], np.int64))
 
     def about(self, histories: Histories, queries: np.ndarray | None = None) -> FeatureMaker:
         """The same knowledge, asked about other sessions. queries: the encoder's, float32 [S, dim], of sessions 0..S-1."""
@@ -94,7 +80,7 @@ class FeatureMaker:
         if encoder is not None:
             queries, place = self.device.bring((queries, np.arange(len(queries))))
             encoder = replace(encoder, queries=queries, place=place)
-        maker.knowledge = replace(self.knowledge, histories=histories, encoder=encoder)
+        maker.knowledge = replace(self.knowledge, histories=self.device.bring(histories), encoder=encoder)
         return maker
 
     def at_once(self, rows: int) -> int:
@@ -106,8 +92,8 @@ class FeatureMaker:
 
     def make(self, candidates: Candidates) -> np.ndarray:
         known = self.knowledge
-        histories = self.device.bring(known.histories.chunk(candidates.sessions))
         candidates = self.device.bring(candidates)
+        histories = known.histories.chunk(candidates.sessions)
         chunk = Chunk(
             candidates,
             histories,

@@ -124,7 +124,7 @@ def _every_session(rows, candidates, pointer, items, weights, newest, last_ts, v
             )
 
 
-_embeddings = Kernel(_every_session, session_embeddings, {"cosines": (np.float32, None)})
+_embeddings = Kernel(_every_session, session_embeddings, {"cosines": (np.float32, None)}, side_by_side=True)
 
 
 register(EMBEDDING, columns, compute)

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numba import njit, prange
 
+from otto_gpu.arrays import pointers, ranges
 from otto_gpu.bisect import first_after
+from otto_gpu.device import CPU, Device
 from otto_gpu.events.log import EventLog
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS, weigh
@@ -17,6 +20,7 @@ from otto_gpu.kernel import Kernel
 WINDOWS = {"3h": 10_800_000, "day": 86_400_000, "week": 604_800_000}  # milliseconds
 HOUR_MS = 3_600_000
 NEVER = -1.0  # minutes since an item's first or newest event, where all of its events are to come
+SUMMED_AT_ONCE = 1 << 24  # events whose weights are in a GPU's memory at once
 SPANS = {"all": "all that is known", "period": "the histories of the period"}
 
 
@@ -36,32 +40,92 @@ class Popularity:
     type_pointer: np.ndarray
 
     @classmethod
-    def of(cls, known: EventLog, history: EventLog, item_events: np.ndarray, type_weight: np.ndarray) -> Popularity:
+    def of(
+        cls, known: EventLog, history: EventLog, item_events: np.ndarray, type_weight: np.ndarray, device: Device = CPU
+    ) -> Popularity:
+        """item_events: int64 [n_items], on the device; type_weight: float32 [types]. Worked out, and left, on the device."""
         n_types = len(known.types)
-        by_time = np.argsort(known.ts, kind="stable")
-        aid, kind, ts = known.aid[by_time], known.type[by_time], known.ts[by_time]
-        tables = []
-        for log in (known, history):
-            table = np.zeros((known.n_items, n_types, len(WEIGHTINGS)))
-            _add_up(log.starts, log.aid, log.ts, log.type, item_events, type_weight, table)
-            tables.append(table.reshape(known.n_items, -1).astype(np.float32))
+        there = known.on(device)
+        by_time = np.argsort(there.ts, kind="stable")
+        aid, kind, ts = there.aid[by_time], there.type[by_time], there.ts[by_time]
+        tables = [_weighted(log, known.n_items, item_events, type_weight, device) for log in (known, history)]
         key = aid.astype(np.int64) * n_types + kind
         order = np.argsort(key, kind="stable")
-        pointer = np.concatenate([[0], np.cumsum(np.bincount(key, minlength=known.n_items * n_types))])
+        pointer = pointers(np.bincount(key, minlength=known.n_items * n_types))
         of_type = np.argsort(kind, kind="stable")
-        type_pointer = np.concatenate([[0], np.cumsum(np.bincount(kind, minlength=n_types))])
-        return cls(*tables, ts[order], pointer.astype(np.int64), ts[of_type], type_pointer.astype(np.int64))
+        return cls(*tables, ts[order], pointer, ts[of_type], pointers(np.bincount(kind, minlength=n_types)))
+
+
+def _weighted(log: EventLog, n_items: int, item_events, type_weight: np.ndarray, device: Device):
+    """float32 [n_items, types x 6]: the log's events, weighted; each one's added up in the order of the log."""
+    n_types, width, xp = len(log.types), len(WEIGHTINGS), device.arrays()
+    table = xp.zeros((n_items * n_types, width))
+    if device.kind == "cpu":
+        threads = numba.get_num_threads()
+        _add_up(log.starts, log.aid, log.ts, log.type, item_events, type_weight, threads, table.reshape(-1, n_types, width))
+    else:
+        there = log.on(device)
+        for first, last in ranges(log.starts, SUMMED_AT_ONCE):
+            part = slice(int(log.starts[first]), int(log.starts[last]))
+            aid, ts, kind = there.aid[part], there.ts[part], there.type[part]
+            weights = xp.empty((len(aid), width))
+            starts = there.starts[first : last + 1] - part.start
+            _weights(starts, aid, ts, kind, item_events, type_weight, weights)
+            key = aid.astype(np.int64) * n_types + kind
+            weights = weights[np.argsort(key, kind="stable")]
+            _sums(pointers(np.bincount(key, minlength=len(table))), weights, np.arange(width), table)
+    return table.reshape(n_items, -1).astype(np.float32)
+
+
+@njit(parallel=True, cache=True)
+def _add_up(starts, aid, ts, kind, item_events, type_weight, threads, table):
+    """A thread adds up the items that fall to it, all of their events in the order of the log: the same bits always."""
+    for mine in prange(threads):
+        one = np.empty(table.shape[2])
+        for s in range(len(starts) - 1):
+            begin, end = starts[s], starts[s + 1]
+            for i in range(begin, end):
+                if aid[i] % threads == mine:
+                    weigh(end - 1 - i, end - begin, ts[end - 1] - ts[i], type_weight[kind[i]], item_events[aid[i]], one)
+                    for w in range(len(one)):
+                        table[aid[i], kind[i], w] += one[w]
 
 
 @njit(cache=True)
-def _add_up(starts, aid, ts, kind, item_events, type_weight, table):
-    one = np.empty(table.shape[2])
-    for s in range(len(starts) - 1):
-        begin, end = starts[s], starts[s + 1]
-        for i in range(begin, end):
-            weigh(end - 1 - i, end - begin, ts[end - 1] - ts[i], type_weight[kind[i]], item_events[aid[i]], one)
-            for w in range(len(one)):
-                table[aid[i], kind[i], w] += one[w]
+def session_weights(s, starts, aid, ts, kind, item_events, type_weight, weights):
+    """The body for one session (CUDA): its events' weights, float64 [events, 6]."""
+    begin, end = starts[s], starts[s + 1]
+    for i in range(begin, end):
+        weigh(end - 1 - i, end - begin, ts[end - 1] - ts[i], type_weight[kind[i]], item_events[aid[i]], weights[i])
+
+
+@njit(parallel=True, cache=True)
+def _weights_of_every_session(starts, aid, ts, kind, item_events, type_weight, weights):
+    for s in prange(len(starts) - 1):
+        session_weights(s, starts, aid, ts, kind, item_events, type_weight, weights)
+
+
+_weights = Kernel(_weights_of_every_session, session_weights)
+
+
+@njit(cache=True)
+def cell_sum(c, part, pointer, weights, weightings, table):
+    """The body for one weighting of one type of an item (CUDA): adds what stands in the places pointer[c]:pointer[c + 1]."""
+    w = weightings[part]
+    total = table[c, w]
+    for i in range(pointer[c], pointer[c + 1]):
+        total += weights[i, w]
+    table[c, w] = total
+
+
+@njit(parallel=True, cache=True)
+def _every_sum(pointer, weights, weightings, table):
+    for c in prange(len(pointer) - 1):
+        for part in range(len(weightings)):
+            cell_sum(c, part, pointer, weights, weightings, table)
+
+
+_sums = Kernel(_every_sum, cell_sum, parts="weightings")
 
 
 def columns(spec: Spec) -> list[Column]:

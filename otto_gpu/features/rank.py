@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numba import njit, prange
 
@@ -14,7 +13,7 @@ AT_ONCE = 16  # columns that are copied at a time: their scratch stays in the ne
 
 def add_ranks(rows: np.ndarray, features: np.ndarray, ranked: np.ndarray, first: int) -> None:
     """Writes the ranks of the columns `ranked` (int64) into the columns from `first` on of features, float32 [m, columns]."""
-    _ranks(rows, features, ranked, first, longest(rows), numba.get_num_threads())
+    _ranks(rows, features, ranked, first, longest(rows), longest(rows))
 
 
 @njit(cache=True)
@@ -57,20 +56,34 @@ def session_ranks(s, rows, features, ranked, first, scratch):
 
 
 @njit(parallel=True, cache=True)
-def _every_session(rows, features, ranked, first, widest, threads):
+def _every_session(rows, features, ranked, first, others, whose):
+    threads, widest = others.shape
     for w in prange(threads):
         scratch = np.empty((AT_ONCE + 2, widest + 1), np.float32)  # one is written behind the last
         for s in range(w, len(rows) - 1, threads):
             session_ranks(s, rows, features, ranked, first, scratch)
 
 
-def column_ranks(s, part, rows, features, ranked, first, widest, threads):
-    """The body for one column of one session (CUDA): threads side by side read columns side by side, and copy nothing."""
-    for r in range(rows[s], rows[s + 1]):
-        place = 1
-        for other in range(rows[s], rows[s + 1]):
-            place += features[other, ranked[part]] > features[r, ranked[part]]
-        features[r, first + part] = place
+def column_ranks(s, part, rows, features, ranked, first, others, whose):
+    """The body for one column of one session (CUDA): threads side by side read and write columns side by side. others, whose:
+    scratch [candidates of the largest session], the values that are not 0, and their rows."""
+    begin, end, column = rows[s], rows[s + 1], ranked[part]
+    k, positives = 0, 0
+    for r in range(begin, end):
+        value = features[r, column]
+        if value != 0:
+            others[k], whose[k] = value, r - begin
+            k += 1
+            positives += value > 0
+    for r in range(begin, end):
+        features[r, first + part] = 1 + positives
+    for i in range(k):
+        value = others[i]
+        place = 1 + (end - begin - k if value < 0 else 0)
+        for j in range(k):
+            place += others[j] > value
+        features[begin + whose[i], first + part] = place
 
 
-_ranks = Kernel(_every_session, column_ranks, parts="ranked")
+SCRATCH = {"others": (np.float32, None), "whose": (np.int32, None)}
+_ranks = Kernel(_every_session, column_ranks, SCRATCH, parts="ranked", side_by_side=True)

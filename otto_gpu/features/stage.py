@@ -38,18 +38,18 @@ SPLIT = "validation"  # its labels train the rankers
 
 def feature_maker(
     run_dir: Path, split: str, config: FeaturesConfig, candidates: CandidatesConfig, targets: TargetsConfig, rules,
-    embeddings=(), period: Period | None = None, more_matrices=(),
+    embeddings=(), period: Period | None = None, more_matrices=(), device: Device = CPU,
 ) -> FeatureMaker:  # fmt: skip
     """embeddings: the names of the vectors that the family `embedding` is made of; period: where it is loaded already;
-    more_matrices: rules whose matrices shall lie in the stack too."""
+    more_matrices: rules whose matrices shall lie in the stack too; device: where what is known lies and features are made."""
     period = load_period(run_dir, split) if period is None else period
     rules = config.rules if config.rules is not None else tuple(rules)
     stack = MatrixStack.load(run_dir / "matrices" / split, dict.fromkeys((*rules, *more_matrices)))
     names = embeddings if EMBEDDING in config.families else ()
     vectors = {name: load_vectors(run_dir, split, name) for name in names}
     encoder = _encoder(run_dir, split, period) if ENCODER in config.families else None
-    knowledge = Knowledge.of(period.known, period.history, stack, candidates, vectors, encoder)
-    return FeatureMaker(config, knowledge, candidates.sources, targets.types)
+    knowledge = Knowledge.of(period.known, period.history, stack, candidates, vectors, encoder, device)
+    return FeatureMaker(config, knowledge, candidates.sources, targets.types, device)
 
 
 def _encoder(run_dir: Path, split: str, period: Period) -> Encoder:
@@ -77,8 +77,9 @@ class _Sampler(Shared):
 
     @cached_property
     def maker(self) -> FeatureMaker:
-        maker = feature_maker(self.run_dir, SPLIT, self.config, self.candidates, self.targets, self.rules, self.embeddings)
-        return maker.on(self.device)
+        return feature_maker(
+            self.run_dir, SPLIT, self.config, self.candidates, self.targets, self.rules, self.embeddings, device=self.device
+        )
 
 
 def run(

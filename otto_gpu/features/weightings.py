@@ -44,8 +44,8 @@ class HistoryItems:
             xp.zeros((n, len(type_weight)), np.int16), xp.empty(n, np.int64), xp.empty(n, np.int16),
         )  # fmt: skip
         _items(
-            histories.starts, histories.aid, histories.ts, histories.type, histories.bits, item_events, type_weight,
-            pointer, items.aid, items.weights, items.counts, items.newest, items.place, len(WEIGHTINGS),
+            pointer, items.aid, pointer, histories.starts, histories.aid, histories.ts, histories.type, histories.bits,
+            item_events, type_weight, items.weights, items.counts, items.newest, items.place, len(WEIGHTINGS),
         )  # fmt: skip
         return items
 
@@ -67,34 +67,39 @@ def weigh(p, n, t_ms, type_weight, item_events, out):
 
 @njit(cache=True)
 def session_items(
-    s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one
+    s, first, last, items, pointer, starts, aid, ts, kind, bits, item_events, type_weight, weights, counts, newest, place, one
 ):
-    """The body for one session (CPU and CUDA). one: float64 [6], scratch."""
+    """The body for one session's entries first..last-1 (CPU and CUDA). pointer: where a session's entries begin; one: float64
+    [6], scratch."""
     begin, end, u = starts[s], starts[s + 1], pointer[s]
     n = end - begin
     for i in range(end - 1, begin - 1, -1):
         if not bits[i] & ALL:
             continue
-        items[u], newest[u], place[u] = aid[i], ts[i], min(end - 1 - i, 32767)
-        for j in range(i, begin - 1, -1):
-            if aid[j] == aid[i]:
-                weigh(end - 1 - j, n, ts[end - 1] - ts[j], type_weight[kind[j]], item_events[aid[j]], one)
-                for w in range(len(one)):
-                    weights[u, w] += one[w]
-                counts[u, kind[j]] = min(counts[u, kind[j]] + 1, 32767)
+        if u == last:
+            break
+        if u >= first:
+            items[u], newest[u], place[u] = aid[i], ts[i], min(end - 1 - i, 32767)
+            for j in range(i, begin - 1, -1):
+                if aid[j] == aid[i]:
+                    weigh(end - 1 - j, n, ts[end - 1] - ts[j], type_weight[kind[j]], item_events[aid[j]], one)
+                    for w in range(len(one)):
+                        weights[u, w] += one[w]
+                    counts[u, kind[j]] = min(counts[u, kind[j]] + 1, 32767)
         u += 1
 
 
 @njit(parallel=True, cache=True)
 def _items_of_every_session(
-    starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one
+    rows, items, pointer, starts, aid, ts, kind, bits, item_events, type_weight, weights, counts, newest, place, one
 ):
     workers = len(one)
     for w in prange(workers):
-        for s in range(w, len(starts) - 1, workers):
+        for s in range(w, len(rows) - 1, workers):
             session_items(
-                s, starts, aid, ts, kind, bits, item_events, type_weight, pointer, items, weights, counts, newest, place, one[w]
-            )
+                s, rows[s], rows[s + 1], items, pointer, starts, aid, ts, kind, bits, item_events, type_weight, weights, counts,
+                newest, place, one[w],
+            )  # fmt: skip
 
 
 _items = Kernel(_items_of_every_session, session_items, {"one": (np.float64, None)})

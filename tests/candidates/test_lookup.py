@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from otto_gpu.arrays import longest
 from otto_gpu.candidates import lookup
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.recipes import KEYS, CandidatesConfig, Line, LongHistory, Recipe
@@ -249,7 +250,7 @@ def test_the_table_is_left_as_it_was_found(sessions, one, config):
     recipe = config.recipes["first"]
     lines = lookup.encode_lines(recipe, stack, names)
     tops = np.full((1, 1, 1), -1, np.int32)
-    touched, n_keys = lookup.room(lines, histories, tops, stack)
+    touched, n_keys = lookup.room(lines, longest(histories.starts), 1, stack.pointer.shape[1] - 1)
     items, sums, keys = np.empty(touched, np.int32), np.empty(touched, np.float32), np.empty(n_keys, np.int32)
     table = np.full(table_size(touched), -1, np.int32)
     aids, scores = np.full((len(histories), recipe.size), -1, np.int32), np.zeros((len(histories), recipe.size), np.float32)

@@ -172,6 +172,34 @@ def test_stopped_after_every_step_it_ends_with_the_same_bytes(run_dir, plain, fu
     assert [f for f in files if (tmp_path / f).read_bytes() != (straight / f).read_bytes()] == []
 
 
+@pytest.mark.parametrize("settings", [{}, NEAREST], ids=["plain", "nearest"])
+def test_parts_that_are_named_together_are_the_same_bytes(run_dir, tmp_path, monkeypatch, settings):
+    """As on a GPU; also those that are left, where some are there already."""
+    settings = settings | {"chunk_sessions": 8}
+    ran(tmp_path / "alone", run_dir, **settings)
+    lacks = [1, 2, 5]
+    shutil.copytree(tmp_path / "alone", tmp_path / "some")
+    for i in lacks:
+        (tmp_path / f"some/candidates/validation/part-{i:05d}.parquet").unlink()
+    monkeypatch.setattr(stage, "_parts_at_once", lambda config, free: 4)
+    for folder in ("together", "some"):
+        reporter = Lines()
+        ran(tmp_path / folder, run_dir, reporter, **settings)
+        parts = [stage.parts(tmp_path / folder, split) for split in SPLITS]
+        assert reporter.done == sum(-(-len(p) // 4) for p in parts) and min(map(len, parts)) > 8
+        for path in (tmp_path / folder).rglob("part-*.parquet"):
+            assert path.read_bytes() == (tmp_path / "alone" / path.relative_to(tmp_path / folder)).read_bytes()
+
+
+def test_how_many_parts_are_named_together():
+    config = CandidatesConfig()
+    assert stage._parts_at_once(config, None) == 1
+    assert stage._parts_at_once(config, 0) == stage._parts_at_once(config, 1 << 20) == 1
+    assert stage._parts_at_once(config, 80 << 30) == stage.MOST_SESSIONS // config.chunk_sessions > 20
+    sizes = [stage._parts_at_once(CandidatesConfig(chunk_sessions=10, **s), 1 << 30) for s in ({}, NEAREST, FUSED)]
+    assert 500 < sizes[1] < sizes[0] == sizes[2] < 5000
+
+
 def test_a_part_that_lacks_is_made_again_and_the_others_stay(run_dir, fused, tmp_path):
     shutil.copytree(fused, tmp_path, dirs_exist_ok=True)
     lacks, stays = stage.parts(tmp_path, "validation")[:2]
@@ -247,7 +275,10 @@ def test_without_any_labels_to_learn_from(run_dir, tmp_path):
 def test_sources_from_vectors(run_dir, tmp_path):
     config = CandidatesConfig(**NEAREST)
     assert config.sources == ["history", "clicks", "orders", "wide", "near", "searched"]
-    ran(tmp_path, run_dir, **NEAREST)
+    reporter = Lines()
+    ran(tmp_path, run_dir, reporter, **NEAREST)
+    told = [line.split(": ")[0].strip() for line in reporter.lines if line.endswith("vectors are searched exactly by faiss")]
+    assert told == [f"{split}, {source}" for split in SPLITS for source in ("near", "searched")]  # once, not for each part
     for split in SPLITS:
         period = load_period(run_dir, split)
         histories = Histories.of(period.history, config).chunk(period.sessions)

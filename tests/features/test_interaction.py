@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.features.interaction import session_interactions
-from otto_gpu.hashing import table_size
+from otto_gpu.features.interaction import rule_interactions, session_interactions, session_table, table_places
+from otto_gpu.hashing import first_slot
 from tests.features import oracle
 from tests.features.case import assert_same, case_of
 from tests.worlds import clicks_world, stack_of, synthetic_world, taobao_world
@@ -56,20 +56,44 @@ TIMES = (1, 0.5, 0.25, 2, 4, 8)  # the weightings' weights of a history's item, 
     rows, st.lists(st.integers(0, 7), unique=True, max_size=8), st.dictionaries(st.integers(0, 7), st.sampled_from([0.5, 2]))
 )
 def test_one_session_and_its_table(matrix, candidates, history):
-    """Dyadic weights: exact. Neighbours may stand among the candidates or not; the table is left as it was found."""
+    """Dyadic weights: exact. Neighbours may stand among the candidates or not; on the CPU and as CUDA does it."""
     matrix = {x: list({y: (y, w) for y, w in row}.values()) for x, row in matrix.items()}
     stack = stack_of({"m": matrix}, 8)
-    out = np.full((len(candidates), 3 * len(TIMES)), np.nan, np.float32)
-    table = np.full(table_size(max(len(candidates), 1)), -1, np.int32)
-    session_interactions(
-        0, np.array([0, len(candidates)]), np.array(candidates, np.int32), np.array([0, len(history)]),
-        np.array(list(history), np.int32), np.outer(list(history.values()), TIMES).astype(np.float32),
-        np.array([0]), stack.pointer, stack.neighbours, stack.weights, table,
-        np.full((len(candidates), 2 * len(TIMES)), np.nan, np.float32), out,
+    out, also = np.full((len(candidates), 3 * len(TIMES)), np.nan, np.float32), np.zeros((len(candidates), 18), np.float32)
+    rows, aids = np.array([0, len(candidates)]), np.array(candidates, np.int32)
+    slots = table_places(rows)
+    table = np.full(slots[-1], -1, np.int32)
+    session_table(0, rows, aids, slots, table)
+    args = (
+        rows, aids, np.array([0, len(history)]), np.array(list(history), np.int32),
+        np.outer(list(history.values()), TIMES).astype(np.float32), np.array([0]), stack.pointer, stack.neighbours,
+        stack.weights, slots, table,
     )  # fmt: skip
-    assert (table == -1).all()
+    session_interactions(0, *args, np.full((len(candidates), 2 * len(TIMES)), np.nan, np.float32), out)
+    rule_interactions(0, 0, *args, 0, 0, also)
+    np.testing.assert_array_equal(out, also)
     for r, y in enumerate(candidates):
         for i, times in enumerate(TIMES):
             values = [dict(matrix.get(x, [])).get(y, 0) * w * times for x, w in history.items()]
             expected = (sum(values) / max(len(values), 1), sum(values), max(values, default=0))
             assert out[r, 3 * i : 3 * i + 3].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.lists(st.integers(0, 2**31 - 1), unique=True, max_size=70), max_size=5))
+def test_every_session_has_a_table_of_its_own(sessions):
+    """A power of two, half of it free; every candidate is found from its first slot on before a free one."""
+    rows = np.concatenate([[0], np.cumsum([len(s) for s in sessions])]).astype(np.int64)
+    candidates = np.array([aid for mine in sessions for aid in mine], np.int32)
+    slots = table_places(rows)
+    tables = np.full(slots[-1], -1, np.int32)
+    for s in range(len(sessions)):
+        session_table(s, rows, candidates, slots, tables)
+    for mine, first, last in zip(sessions, slots[:-1], slots[1:], strict=True):
+        table = tables[first:last]
+        assert len(table) >= max(2 * len(mine), 16) and len(table).bit_count() == 1
+        for place, aid in enumerate(mine):
+            slot = first_slot(aid, len(table) - 1)
+            while table[slot] != place:
+                assert table[slot] >= 0
+                slot = (slot + 1) % len(table)

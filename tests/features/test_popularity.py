@@ -1,7 +1,10 @@
 """Family `popularity` by counting."""
 
+import numba
 import numpy as np
 
+from otto_gpu.features import popularity
+from otto_gpu.features.popularity import Popularity
 from tests.features import oracle
 from tests.features.case import Case, assert_same, case_of
 from tests.worlds import World, clicks_world, log_of, synthetic_world, taobao_world
@@ -54,3 +57,21 @@ def test_items_of_later_are_not_there_yet():
     assert found["popularity_age_minutes"].to_dict() == {0: np.float32(1 / 60_000), 1: 60, 2: -1}
     assert found["popularity_quiet_minutes"].to_dict() == {0: 0, 1: 60, 2: -1}
     assert found["popularity_any_1h"].to_dict() == {0: 1, 1: 0, 2: 0}
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    world, type_weight = synthetic_world(), np.array([1, 6, 3], np.float32)
+    item_events = np.bincount(world.known.aid, minlength=world.known.n_items)
+    before, tables = numba.get_num_threads(), []
+    try:
+        for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
+            numba.set_num_threads(threads)
+            tables.append(Popularity.of(world.known, world.history, item_events, type_weight).all)
+    finally:
+        numba.set_num_threads(before)
+    table = np.zeros((world.known.n_items, 3, 6))
+    popularity._add_up.py_func(
+        world.known.starts, world.known.aid, world.known.ts, world.known.type, item_events, type_weight, 1, table
+    )
+    np.testing.assert_array_equal(*tables)
+    np.testing.assert_allclose(tables[0], table.reshape(len(table), -1), rtol=1e-6)
