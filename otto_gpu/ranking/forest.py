@@ -1,8 +1,9 @@
-"""Boosted trees scored by a kernel of our own: on the CPU, shallow trees take a fraction of the time of XGBoost's prediction.
+"""Boosted trees scored by kernels of our own: on the CPU, shallow trees take a fraction of the time of XGBoost's prediction.
 
 Every tree is filled up to a whole one of the forest's depth: node n is followed by 2n + 1 (the row's value lies below the
-threshold) or 2n + 2. Each node is shown to all rows of a block, and those that are there go on: more comparisons than a row
-needs, but of many rows at once.
+threshold) or 2n + 2. On the CPU each node is shown to all rows of a block, and those that are there go on: more comparisons
+than a row needs, but of many rows at once. On a GPU every thread goes down the trees with a row of its own; all are in the
+same tree at the same time, at the same depth.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-MOST_DEPTH = 5  # every node more is another comparison of all rows; at depth 6 XGBoost is as fast
+from otto_gpu.arrays import arrays_of, on_device
+from otto_gpu.kernel import Kernel
+
+MOST_DEPTH = 5  # on the CPU: every node more is another comparison of all rows; at depth 6 XGBoost is as fast
+DEEPEST = 8  # on a GPU: 255 nodes of a tree, most of them empty where trees are deeper
 BLOCK = 128  # rows that go down side by side: with 128 columns they fit into the caches of a core
 
 
 @dataclass(frozen=True)
 class Forest:
     """columns int32, thresholds float32, missing bool (whether a missing value goes to 2n + 2) [trees, 2^depth - 1];
-    leaves float32 [trees, 2^depth]; base: the margin of no tree at all."""
+    leaves float32 [trees, 2^depth]; base: the margin of no tree at all. The arrays lie on the host or, after Device.bring, on
+    a GPU, as the rows do that they score."""
 
     columns: np.ndarray
     thresholds: np.ndarray
@@ -29,14 +35,14 @@ class Forest:
     base: float
 
     @classmethod
-    def of(cls, booster) -> Forest | None:
-        """Of XGBoost's trees; None where they are too deep, or no plain trees with numbers."""
+    def of(cls, booster, most_depth: int = MOST_DEPTH) -> Forest | None:
+        """Of XGBoost's trees, on the host; None where they are too deep, or no plain trees with numbers."""
         model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]
         if model.get("name") != "gbtree" or any(any(tree["split_type"]) for tree in model["model"]["trees"]):
             return None
         trees = [_Tree(tree) for tree in model["model"]["trees"]]
         depth = max((tree.depth(0) for tree in trees), default=0)
-        if not 0 < depth <= MOST_DEPTH:
+        if not 0 < depth <= most_depth:
             return None
         inner = (len(trees), 2**depth - 1)
         columns, thresholds, missing = np.zeros(inner, np.int32), np.zeros(inner, np.float32), np.zeros(inner, bool)
@@ -45,17 +51,23 @@ class Forest:
             tree.write(0, 0, columns[t], thresholds[t], missing[t], leaves[t])
         # what stands before the trees depends on the objective; XGBoost knows, and adds the fewest trees to it in one round
         one, row = booster[:1], np.zeros((1, booster.num_features()), np.float32)
+        one.set_param({"device": "cpu"})
         known = one.inplace_predict(row, predict_type="margin", validate_features=False)[0]
         n = len(one.get_dump())
         grown = cls(columns[:n], thresholds[:n], missing[:n], leaves[:n], 0.0).margins(row)[0]
         return cls(columns, thresholds, missing, leaves, float(known) - float(grown))
 
     def margins(self, rows: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-        """float32 [m] of float32 [m, n]. columns: the places in `rows` of the columns that the trees were grown on, None: these
-        are they."""
-        columns = np.arange(rows.shape[1]) if columns is None else np.asarray(columns)
-        out = np.empty(len(rows), np.float32)
-        _margins(rows, columns.astype(np.int64), self.columns, self.thresholds, self.missing, self.leaves, self.base, out)
+        """float32 [m] of float32 [m, n], where they lie; on a GPU quickest if they lie column by column (order F). columns: the
+        places in `rows` of the columns that the trees were grown on, None: these are they."""
+        xp = arrays_of(rows)
+        columns = xp.arange(rows.shape[1]) if columns is None else xp.asarray(columns)
+        out = xp.empty(len(rows), np.float32)
+        rest = self.thresholds, self.missing, self.leaves, self.base
+        if on_device(rows) or self.leaves.shape[1] > 1 << MOST_DEPTH:
+            _walk(xp.array([0, len(rows)], np.int64), out, rows, columns.astype(np.int32)[self.columns], *rest)
+        else:
+            _margins(rows, columns.astype(np.int64), self.columns, *rest, out)
         return out
 
 
@@ -113,3 +125,29 @@ def _pass(node, values, i, threshold, missing):
         value = values[r]
         after = right if (value >= threshold) | ((value != value) & missing) else left
         node[r] = after if node[r] == i else node[r]
+
+
+@njit(cache=True)
+def row_margins(s, first, last, out, values, columns, thresholds, missing, leaves, base):
+    """The body for rows first..last-1 (CPU and CUDA): the leaves are added in the order of the trees. columns: places in
+    values, int32 [trees, 2^depth - 1]."""
+    inner = columns.shape[1]
+    for r in range(first, last):
+        total = np.float32(base)
+        for t in range(len(columns)):
+            node = 0
+            while node < inner:
+                value = values[r, columns[t, node]]
+                right = value >= thresholds[t, node] or (value != value and missing[t, node])
+                node = 2 * node + (2 if right else 1)
+            total += leaves[t, node - inner]
+        out[r] = total
+
+
+@njit(parallel=True, cache=True)
+def _every_row(rows, out, values, columns, thresholds, missing, leaves, base):
+    for r in prange(len(out)):
+        row_margins(0, r, r + 1, out, values, columns, thresholds, missing, leaves, base)
+
+
+_walk = Kernel(_every_row, row_margins)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from otto_gpu.arrays import arrays_of
 from otto_gpu.device import Device
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.ranking.scoring import some_rows, taken, way_of
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.run import write_atomically
 from otto_gpu.schema import nearest
@@ -27,7 +29,7 @@ TARGET = "target"  # their last column: the code of the target
 
 
 def load_ranker(name: str):
-    """The registry of rankers: a module with prepare, train, load, predict and importance."""
+    """The registry of rankers: a module with prepare, train, load, columns_of, predict and importance."""
     if name != "xgboost":
         raise UserError(f"ranking.ranker: unknown ranker {name!r}; {nearest(name, ['xgboost'])}")
     from otto_gpu.ranking import xgb
@@ -48,60 +50,93 @@ def training_order(targets, cascade: dict[str, tuple[str, ...]]) -> list[str]:
     return list(TopologicalSorter({t: cascade.get(t, ()) for t in targets}).static_order())
 
 
+def model_files(run_dir: Path, config: RankingConfig, folder: str) -> dict[str, dict[int, Path]]:
+    """{group: {fold: file}} of the models that are there, below models/, without groups that have none."""
+    found: dict[str, dict[int, Path]] = {}
+    for group in config.groups:
+        files = {k: run_dir / "models" / folder / group / f"fold-{k}.ubj" for k in range(config.folds)}
+        there = {k: file for k, file in files.items() if file.is_file()}
+        if there:
+            found[group] = there
+    return found
+
+
+def save_facts(run_dir: Path, facts: dict[str, tuple[str, tuple[str, ...]]]) -> None:
+    """models/features.json. facts: {target with models: (folder, columns)}."""
+    written = {target: {"folder": folder, "columns": columns} for target, (folder, columns) in facts.items()}
+    write_atomically(run_dir / "models" / NAMES, lambda p: p.write_text(json.dumps(written)))
+
+
 @dataclass(frozen=True)
 class Ensemble:
-    """The rankers of one target. folder: where they lie, below models/; names: the columns that they take; earlier: the
-    targets whose scores are among them; groups: {group: {fold: model}}, without the folds that could not be trained."""
+    """The rankers of one target. names: the columns that they take, those of the catalogue first; earlier: the targets whose
+    scores come then; code: the target's own, the last column of models of all targets, None for others; groups: {group: {fold:
+    model}}, without the folds that could not be trained."""
 
-    folder: str
     names: tuple[str, ...]
     earlier: tuple[str, ...]
+    code: int | None
     groups: dict[str, dict[int, object]]
 
-    @classmethod
-    def load(
-        cls, run_dir: Path, config: RankingConfig, target: str, folder: str, names, device: Device, threads: int
-    ) -> Ensemble:
-        ranker = load_ranker(config.ranker)
-        earlier = tuple(t for t in config.cascade.get(target, ()) if cascade_column(t) in names)
-        groups = {}
-        for group in config.groups:
-            files = {k: run_dir / "models" / folder / group / f"fold-{k}.ubj" for k in range(config.folds)}
-            models = {k: ranker.load(f, device.kind, threads) for k, f in files.items() if f.is_file()}
-            if models:
-                groups[group] = models
-        return cls(folder, tuple(names), earlier, groups)
+    def further(self, scores: dict[str, np.ndarray], m: int) -> dict[str, np.ndarray]:
+        """{column: float32 [m]}, those that are not the catalogue's, in their order. scores: of the targets before it."""
+        if self.code is not None:
+            return {TARGET: np.full(m, self.code, np.float32)}
+        return {cascade_column(e): voice(scores[e]) for e in self.earlier}
+
+    @property
+    def catalogue(self) -> tuple[str, ...]:
+        return self.names[: len(self.names) - len(self.earlier) - (self.code is not None)]
 
 
 class Models:
-    """The rankers of all targets that have any. ensembles: {target: Ensemble}, earlier targets of the cascade first; codes:
-    {target: code}."""
+    """The rankers of all targets that have any. ensembles: {target: Ensemble}, earlier targets of the cascade first; way: how
+    they score what lies on a GPU."""
 
-    def __init__(self, ranker, ensembles: dict[str, Ensemble], codes: dict[str, int]):
-        self._ranker, self.ensembles, self._codes = ranker, ensembles, codes
+    def __init__(self, ranker, ensembles: dict[str, Ensemble], way: str):
+        self._ranker, self.ensembles, self._way = ranker, ensembles, way
 
     @classmethod
     def load(cls, run_dir: Path, config: RankingConfig, targets: TargetsConfig, device: Device, threads: int) -> Models:
         facts = json.loads((run_dir / "models" / NAMES).read_text())
-        models = cls(load_ranker(config.ranker), {}, {t: targets.code(t) for t in targets.names})
+        ranker, ensembles = load_ranker(config.ranker), {}
         for target in training_order(targets.names, config.cascade):
             if target in facts:
-                models.add(target, run_dir, config, facts[target]["folder"], facts[target]["columns"], device, threads)
-        return models
-
-    def add(self, target: str, run_dir: Path, config: RankingConfig, folder: str, names, device: Device, threads: int) -> None:
-        """A target whose models are trained; nothing where no fold could be."""
-        ensemble = Ensemble.load(run_dir, config, target, folder, names, device, threads)
-        if ensemble.groups:
-            self.ensembles[target] = ensemble
-
-    def save(self, folder: Path) -> None:
-        facts = {t: {"folder": e.folder, "columns": e.names} for t, e in self.ensembles.items()}
-        write_atomically(folder / "models" / NAMES, lambda p: p.write_text(json.dumps(facts)))
+                folder, names = facts[target]["folder"], tuple(facts[target]["columns"])
+                groups = {
+                    group: {k: ranker.load(file, device.kind, threads) for k, file in files.items()}
+                    for group, files in model_files(run_dir, config, folder).items()
+                }
+                earlier = tuple(t for t in config.cascade.get(target, ()) if cascade_column(t) in names)
+                ensembles[target] = Ensemble(names, earlier, targets.code(target) if folder == POOL else None, groups)
+        return cls(ranker, ensembles, way_of(config.scoring, device.kind))
 
     def groups(self, target: str) -> tuple[str, ...]:
         """Whose scores there are; empty for a target that was not trained."""
         return tuple(self.ensembles[target].groups) if target in self.ensembles else ()
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Those of the catalogue that any model takes, in its order; the others are never read."""
+        of_fold = [models for ensemble in self.ensembles.values() for models in ensemble.groups.values()]
+        used = {name for models in of_fold for model in models.values() for name in self._ranker.columns_of(model)}
+        return tuple(name for name in self._catalogue if name in used)
+
+    @property
+    def _catalogue(self) -> tuple[str, ...]:
+        return next(iter(self.ensembles.values())).catalogue if self.ensembles else ()
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """Of the rows that are scored: columns, and behind them what the targets give each other."""
+        further = (name for e in self.ensembles.values() for name in e.names[len(e.catalogue) :])
+        return *self.columns, *dict.fromkeys(further)
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        """int64: where the catalogue has the columns; for those behind them any one, whose values will be written over."""
+        place = {name: i for i, name in enumerate(self._catalogue)}
+        return np.array([place.get(name, 0) for name in self._names], np.int64)
 
     def scores(self, features, fold: np.ndarray | None) -> dict[str, np.ndarray]:
         """{target: float32 [m, groups]}, on the host, from the catalogue's columns, float32 [m, n], on the host or the device.
@@ -109,12 +144,32 @@ class Models:
         fold: int64 [m], the rows' folds: each is scored by the models that have not seen it, nan where its fold has none;
         None: sessions that no model has seen, scored by the mean over the folds.
         """
-        result: dict[str, np.ndarray] = {}
-        for target, ensemble in self.ensembles.items():
-            rows = self._rows(target, features, result)
-            scored = [_score(self._ranker, models, rows, ensemble.names, fold) for models in ensemble.groups.values()]
-            result[target] = np.stack(scored, axis=1).astype(np.float32, copy=False)
+        result = {t: np.full((len(features), len(e.groups)), np.nan, np.float32) for t, e in self.ensembles.items()}
+        if not result:
+            return result
+        rows = taken(features, self._places, self._way)
+        if fold is None:
+            self._score(rows, None, result)
+        for k in () if fold is None else np.unique(fold).tolist():
+            mine = np.flatnonzero(fold == k)
+            of_fold = {t: s[mine] for t, s in result.items()}
+            self._score(some_rows(rows, mine), k, of_fold)
+            for target, scores in of_fold.items():
+                result[target][mine] = scores
         return result
+
+    def _score(self, rows, fold: int | None, result: dict[str, np.ndarray]) -> None:
+        """Into the result, target by target. fold: the one that all rows are of, None: they are of none."""
+        xp = arrays_of(rows)
+        for target, ensemble in self.ensembles.items():
+            for name, values in ensemble.further(result, len(rows)).items():
+                rows[:, self._names.index(name)] = xp.asarray(values)
+            for g, of_fold in enumerate(ensemble.groups.values()):
+                # where a fold has no model no other one may speak: all of them have seen its sessions
+                models = of_fold.values() if fold is None else [of_fold[fold]] if fold in of_fold else []
+                said = [self._ranker.predict(m, rows, self._names, self._way) for m in models]
+                if said:
+                    result[target][:, g] = np.mean(said, axis=0, dtype=np.float64)
 
     def contributions(
         self, target: str, features: np.ndarray, weights: dict[str, float]
@@ -125,7 +180,8 @@ class Models:
         if target not in self.ensembles:
             return None
         ensemble = self.ensembles[target]
-        rows = self._rows(target, features, self.scores(features, None) if ensemble.earlier else {})
+        scores = self.scores(features, None) if ensemble.earlier else {}
+        rows = np.column_stack([features, *ensemble.further(scores, len(features)).values()])
         weighted = {g: weights.get(g, 0.0) for g in ensemble.groups}
         if not any(weighted.values()):
             weighted = dict.fromkeys(ensemble.groups, 1.0)
@@ -136,32 +192,7 @@ class Models:
                 gives += found * weighted[group] / sum(weighted.values()) / len(models)
         return ensemble.names, rows[0], gives[:-1], float(gives[-1])
 
-    def _rows(self, target: str, features, scores: dict[str, np.ndarray]):
-        """The columns that a target's models take. scores: those of the targets before it."""
-        ensemble = self.ensembles[target]
-        if ensemble.folder == POOL:
-            return _beside(features, np.full(len(features), self._codes[target], np.float32))
-        return _beside(features, *(voice(scores[e]) for e in ensemble.earlier)) if ensemble.earlier else features
-
-
-def _beside(features, *columns: np.ndarray):
-    """The features with further columns float32 [m] of the host's, where the features lie."""
-    xp = arrays_of(features)
-    return xp.column_stack([features, *map(xp.asarray, columns)])
-
 
 def voice(scores: np.ndarray) -> np.ndarray:
     """float32 [m]: what a later target of the cascade sees of float32 [m, groups]: the mean of the groups' margins."""
     return scores.mean(axis=1, dtype=np.float64).astype(np.float32)
-
-
-def _score(ranker, models: dict[int, object], features, names: tuple[str, ...], fold: np.ndarray | None) -> np.ndarray:
-    if fold is None:
-        return np.mean([ranker.predict(m, features, names) for m in models.values()], axis=0, dtype=np.float64)
-    # where fold k has no model no other one may speak: all of them have seen its sessions
-    out = np.full(len(features), np.nan, np.float32)
-    for k in models:
-        mine = np.flatnonzero(fold == k)
-        if len(mine):
-            out[mine] = ranker.predict(models[k], features[arrays_of(features).asarray(mine)], names)
-    return out

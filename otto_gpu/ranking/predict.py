@@ -39,7 +39,7 @@ class _Scorer(Shared):
     candidates: CandidatesConfig
     chunk_rows: int
     targets: TargetsConfig
-    make_features: Callable[[str], FeatureMaker]
+    make_features: Callable[..., FeatureMaker]
     device: Device
 
     @cached_property
@@ -48,17 +48,17 @@ class _Scorer(Shared):
 
     @cached_property
     def maker(self) -> FeatureMaker:
-        return self.make_features(self.split).on(self.device)
+        return self.make_features(self.split, device=self.device)
 
 
 def predict(
     folder: Path, run_dir: Path, config: RankingConfig, candidates_config: CandidatesConfig, chunk_rows: int,
-    targets: TargetsConfig, make_features: Callable[[str], FeatureMaker], device: Device, reporter: Reporter,
+    targets: TargetsConfig, make_features: Callable[..., FeatureMaker], device: Device, reporter: Reporter,
     workers: Workers = HERE,
 ) -> dict:  # fmt: skip
     """predictions/{split}/{target}/part-*.parquet: session, aid and one float32 score per group.
 
-    make_features(split) -> FeatureMaker, asked for where there are models.
+    make_features(split, device=device) -> FeatureMaker, asked for where there are models.
     """
     rows = 0
     for split in SPLITS:

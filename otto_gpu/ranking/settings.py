@@ -78,7 +78,13 @@ class RankingConfig(Section):
         4096,
         ge=0,
         description="a target's rows are kept in memory up to so many MB, and as much of what is prepared for the folds; "
-        "more is read again, and a fold that alone takes more is trained from disk",
+        "more is read again, and a fold that alone takes more is trained from disk. On CUDA what is prepared may take half of "
+        "the GPU's free memory instead, and a fold that takes more is trained from the host's memory",
+    )
+    scoring: Literal["auto", "xgboost", "nvforest", "forest"] = Field(
+        "auto",
+        description="how trees are scored on CUDA: by XGBoost's prediction, by nvForest or by a kernel of our own (trees up to "
+        "depth 8; deeper ones by XGBoost); auto: xgboost. On the CPU the kernel scores shallow trees and XGBoost the others",
     )
     cascade: dict[str, tuple[str, ...]] = Field(
         {}, description="target -> earlier targets, whose out-of-fold scores are columns of its rows"

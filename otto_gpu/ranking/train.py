@@ -16,8 +16,19 @@ from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.features.stage import SPLIT
 from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
-from otto_gpu.ranking.models import POOL, TARGET, Models, cascade_column, load_ranker, training_order, voice
+from otto_gpu.ranking.models import (
+    POOL,
+    TARGET,
+    Models,
+    cascade_column,
+    load_ranker,
+    model_files,
+    save_facts,
+    training_order,
+    voice,
+)
 from otto_gpu.ranking.samples import More, Pooled, Samples
+from otto_gpu.ranking.scoring import way_of
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.ranking.trainer import Trainer
 from otto_gpu.workers import HERE, Shared, Workers
@@ -29,10 +40,12 @@ def train(
 ) -> dict:  # fmt: skip
     """models/{target}/{group}/fold-{k}.ubj with fold-{k}.json (log, importance), search.json where there is a search, and
     models/features.json: {target with models: {"folder": below models/, "columns": [those that they take]}}."""
+    load_ranker(config.ranker)  # what is missing is said at the beginning
+    way_of(config.scoring, device.kind)
     order = training_order(targets.names, config.cascade)
     files = sorted((run_dir / "features" / SPLIT).glob("part-*.parquet"))
     catalogue = tuple(c["name"] for c in json.loads((run_dir / "features/catalogue.json").read_text()))
-    finished = Models(load_ranker(config.ranker), {}, {t: targets.code(t) for t in targets.names})
+    finished: dict[str, tuple[str, tuple[str, ...]]] = {}
     poor, each = [], len(config.groups) * config.folds
     (folder / "models").mkdir(exist_ok=True)
 
@@ -47,6 +60,10 @@ def train(
             told = f"eval-{groups[name].metric} {np.mean(scores):.4f} (mean of {len(scores)} folds)" if scores else "no model"
             reporter.say(f"  {what}, {name}: {samples.rows:,} rows, {samples.positives:,} positives, {told}")
 
+    def finish(target: str, place: str, names: tuple[str, ...]) -> None:
+        if model_files(folder, config, place):  # nothing where no fold could be trained
+            finished[target] = place, names
+
     with reporter.work("rankers", "models", len(order) * each) as work:
         for target in order:
             samples = rows_of(target)
@@ -58,20 +75,20 @@ def train(
                 poor.append(target)
                 work.advance(each if not config.transfer or len(poor) > 1 else 0)  # together they have the models of one
                 continue
-            earlier = [e for e in config.cascade.get(target, ()) if e in finished.ensembles]
+            earlier = [e for e in config.cascade.get(target, ()) if e in finished]
             if earlier:
-                finished.save(folder)  # for whoever asks them, in this process or another
+                save_facts(folder, finished)  # for whoever asks them, in this process or another
                 samples = rows_of(target, _Voices(folder, config, targets, device, threads, earlier))
             names = (*catalogue, *map(cascade_column, earlier))
             fit(samples, target, names, work.advance, target)
-            finished.add(target, folder, config, target, names, device, threads)
+            finish(target, target, names)
         if poor and config.transfer:
             pooled = Pooled({targets.code(t): rows_of(t) for t in order})
             if pooled.positives >= config.min_positives:
                 fit(pooled, POOL, (*catalogue, TARGET), work.advance, "all targets")
                 for target in poor:
-                    finished.add(target, folder, config, POOL, (*catalogue, TARGET), device, threads)
-    finished.save(folder)
+                    finish(target, POOL, (*catalogue, TARGET))
+    save_facts(folder, finished)
     return {"models": len(list((folder / "models").rglob("*.ubj")))}
 
 

@@ -24,6 +24,8 @@ from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.run import write_atomically
 from otto_gpu.workers import HERE, Shared, Workers
 
+PREPARED_SHARE = 0.5  # of a GPU's free memory; training takes some of the rest
+
 
 @dataclass
 class Trainer(Shared):
@@ -43,9 +45,11 @@ class Trainer(Shared):
         most = max(g.columns or len(self.names) for g in self.config.groups.values())
         return self.samples.rows * min(most, len(self.names))  # prepared: a byte a value
 
-    @property
+    @cached_property
     def _kept(self) -> int:
-        return self.config.kept_mb << 20
+        """Bytes that prepared rows may take where they lie: in the host's memory, or in a GPU's."""
+        free = self.device.free_memory()
+        return self.config.kept_mb << 20 if free is None else int(PREPARED_SHARE * free)
 
     @cached_property
     def _at_once(self) -> int:

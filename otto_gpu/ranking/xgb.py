@@ -11,9 +11,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from otto_gpu.arrays import home, on_device
+from otto_gpu.boosters import check_device, driver_pool
 from otto_gpu.device import Device
 from otto_gpu.errors import MissingExtra, UserError
-from otto_gpu.ranking.forest import Forest
+from otto_gpu.ranking.forest import DEEPEST
+from otto_gpu.ranking.scoring import XGBOOST, check_there, margins, scorer_of, way_of
 from otto_gpu.ranking.settings import Group
 
 try:
@@ -26,7 +28,6 @@ except ImportError as error:
 LOOKED_AT, LOOK_ROUNDS = 20_000, 40  # 10,000 to 75,000 rows and 30 to 100 rounds chose alike: AUC within .001
 SHOWN = 50_000  # training rows whose figures are logged every round
 
-_forests: WeakKeyDictionary[xgboost.Booster, Forest | None] = WeakKeyDictionary()  # of the models that score
 _places: WeakKeyDictionary[xgboost.Booster, tuple] = WeakKeyDictionary()  # (names, places): a call for one session is short
 
 Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
@@ -78,10 +79,11 @@ def choose_columns(
     if group.columns is None or group.columns >= len(names):
         return None
     like = Group(objective="rank:pairwise" if group.by_session else "binary:logistic", bins=group.bins)
-    data = xgboost.QuantileDMatrix(
-        _BatchIter(batches, names, group.by_session, None, device), max_bin=group.bins, nthread=threads
-    )
-    gains = importance(xgboost.train(_params(like, device, threads, seed), data, LOOK_ROUNDS), names)
+    with _refused("ranking.groups"), driver_pool(device):
+        data = xgboost.QuantileDMatrix(
+            _BatchIter(batches, names, group.by_session, None, device), max_bin=group.bins, nthread=threads
+        )
+        gains = importance(xgboost.train(_params(like, device, threads, seed), data, LOOK_ROUNDS), names)
     return np.sort([names.index(name) for name in list(gains)[: group.columns]]) if gains else None
 
 
@@ -93,7 +95,8 @@ def prepare(
     groups that are alike.
 
     training, held_out: functions that give the batches, sessions ascending; rows of a session never span two batches.
-    cache: a folder in which XGBoost keeps the rows, to fetch a batch at a time and remove them at the end; None: in memory.
+    cache: a folder in which XGBoost keeps the rows, to fetch a batch at a time and remove them at the end (for a GPU it keeps
+    them in the host's memory); None: in memory, the device's.
     columns: places of those that are used; None: all. device: cpu or cuda, that they are prepared for.
     """
     kind = xgboost.QuantileDMatrix if cache is None else xgboost.ExtMemQuantileDMatrix
@@ -102,8 +105,9 @@ def prepare(
         training, held_out = _picked(training, columns), _picked(held_out, columns)
     sides = {"training": training, "held_out": held_out, "shown": _first(training)}
     rows = {name: _BatchIter(give, names, group.by_session, cache and cache / name, device) for name, give in sides.items()}
-    data = kind(rows["training"], max_bin=group.bins, nthread=threads)
-    return data, *(kind(rows[name], max_bin=group.bins, ref=data, nthread=threads) for name in ("held_out", "shown"))
+    with _refused("ranking.groups"), driver_pool(device):
+        data = kind(rows["training"], max_bin=group.bins, nthread=threads)
+        return data, *(kind(rows[name], max_bin=group.bins, ref=data, nthread=threads) for name in ("held_out", "shown"))
 
 
 def _picked(batches: Batches, columns: np.ndarray) -> Batches:
@@ -137,14 +141,15 @@ def _refused(what: str) -> Iterator[None]:
 
 def train(group: Group, prepared: tuple, device: str, threads: int, seed: int):
     """(model, log): log has per round what XGBoost reports ({"train": {...}, "eval": {"auc": [...]}}), best_round, and
-    best_score: group.metric on the held-out fold in that round."""
+    best_score: group.metric on the held-out fold in that round. UserError where it should have been on a GPU, and was not."""
     data, evaluation, shown = prepared
     log: dict = {}
-    with _refused("ranking.groups"):
+    with _refused("ranking.groups"), driver_pool(device):
         model = xgboost.train(
             _params(group, device, threads, seed), data, group.rounds, evals=[(shown, "train"), (evaluation, "eval")],
             evals_result=log, verbose_eval=False, early_stopping_rounds=group.early_stopping,
         )  # fmt: skip
+    check_device(model, device)
     best = model.best_iteration
     log["best_round"], log["best_score"] = best, model.best_score
     # what came after the best round is not used: models are cut to it when they are kept
@@ -179,32 +184,48 @@ def load(path: Path, device: str, threads: int):
     return model
 
 
-def predict(model, features, names: tuple[str, ...] | None = None) -> np.ndarray:
-    """float32 [m], on the host: raw margins, which order like the probabilities and lose nothing at their ends. features:
-    float32 [m, n], of the host or of the device that the model was loaded for; scored where they are.
+def predict(model, rows, names: tuple[str, ...] | None = None, way: str = "auto") -> np.ndarray:
+    """float32 [m], on the host: raw margins, which order like the probabilities and lose nothing at their ends. rows: float32
+    [m, n], of the host or of the device that the model was loaded for; scored where they are.
 
-    names: of the columns of features, of which a model may take some only; None: they are the model's own.
+    names: of the columns of the rows, of which a model may take some only; None: they are the model's own. way: how what
+    lies on a GPU is scored (ranking.scoring).
     """
     columns = None if names is None else _columns(model, names)
-    if not on_device(features):
-        if model not in _forests:
-            _forests[model] = Forest.of(model)
-        if _forests[model] is not None:
-            return _forests[model].margins(features, columns)
-    features = features if columns is None else features[:, columns]
-    margins = model.inplace_predict(features, predict_type="margin", validate_features=False)
-    return home(margins).astype(np.float32)
+    return margins(model, rows, columns, way_of(way, "cuda" if on_device(rows) else "cpu"))
+
+
+def score_margins(model: Path | xgboost.Booster, rows, way: str, device: Device) -> np.ndarray:
+    """float32 [m], on the host: what predict says, in the way that is asked for, to compare the three. A model's first call
+    makes it ready for that way (a path is loaded every time). rows: float32 [m, n] of the model's columns, brought to the
+    device if they are not there; a pipeline's lie as scoring.taken lays them out.
+
+    UserError where that way cannot score this model; MissingExtra where it is not installed.
+    """
+    check_there(way)
+    booster = load(model, device.kind, 0) if isinstance(model, Path) else model
+    rows = device.bring(rows)
+    if way == XGBOOST:
+        booster.set_param({"device": device.kind})
+        return margins(booster, rows, None, way)
+    scorer = scorer_of(booster, way, device.kind == "cuda", DEEPEST)
+    if scorer is None:
+        raise UserError(f"scoring by {way}: trees deeper than {DEEPEST}, or no plain ones with numbers")
+    return home(scorer.margins(rows))
+
+
+def columns_of(model) -> list[str]:
+    """The names of the columns that the model takes, in its order."""
+    return model.feature_names
 
 
 def _columns(model, names: tuple[str, ...]) -> list[int] | None:
     """The places of the model's columns among the names; None: they are these."""
     kept = _places.get(model)
     if kept is None or kept[0] != names:
-        places = None
-        if len(names) != model.num_features():
-            place = {name: i for i, name in enumerate(names)}
-            places = [place[name] for name in model.feature_names]
-        kept = _places[model] = names, places
+        place = {name: i for i, name in enumerate(names)}
+        places = [place[name] for name in model.feature_names]
+        kept = _places[model] = names, None if places == list(range(len(names))) else places
     return kept[1]
 
 

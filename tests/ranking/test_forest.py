@@ -5,7 +5,7 @@ import pytest
 import xgboost
 
 from otto_gpu.ranking import xgb
-from otto_gpu.ranking.forest import BLOCK, MOST_DEPTH, Forest
+from otto_gpu.ranking.forest import BLOCK, DEEPEST, MOST_DEPTH, Forest, _walk
 
 
 def rows(n: int, columns: int = 7, missing: float = 0.0, seed: int = 0) -> np.ndarray:
@@ -79,11 +79,29 @@ def test_what_it_cannot_do_is_left_to_xgboost(params):
     np.testing.assert_allclose(xgb.predict(model, features), margins(model, features), rtol=1e-6)
 
 
-def test_the_ranker_scores_with_it(monkeypatch):
-    model, asked = booster(rows(2000)), rows(100)
-    expected, made = xgb.predict(model, asked), []
-    monkeypatch.setattr(Forest, "of", lambda given: made.append(given))
-    np.testing.assert_array_equal(xgb.predict(model, asked), expected)  # made ready once
-    assert not made
-    model.set_param({"nthread": 1})
-    assert isinstance(xgb._forests[model], Forest)
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"max_depth": DEEPEST},
+        {"max_depth": DEEPEST, "gamma": 3.0, "objective": "rank:pairwise"},
+        {"max_depth": MOST_DEPTH + 1, "base_score": 0.9},
+    ],
+    ids=str,
+)
+def test_deeper_trees_are_walked_down_row_by_row(params, missing):
+    model = booster(rows(4000, missing=missing), **params)
+    forest = Forest.of(model, DEEPEST)
+    assert Forest.of(model) is None and forest.leaves.shape[1] > 1 << MOST_DEPTH
+    places, wide = [13, 2, 7, 19, 0, 4, 11], rows(300, columns=20, missing=missing, seed=5)
+    expected = margins(model, np.ascontiguousarray(wide[:, places]))
+    for laid in (wide, np.asfortranarray(wide)):
+        np.testing.assert_allclose(forest.margins(laid, places), expected, rtol=1e-5, atol=2e-6)
+    assert forest.margins(rows(0)).shape == (0,)
+
+
+def test_a_row_of_its_own_is_the_same_as_a_block_of_rows():
+    forest, asked = Forest.of(booster(rows(2000, missing=0.1))), rows(300, missing=0.1, seed=3)
+    out = np.empty(300, np.float32)
+    _walk(np.array([0, 300]), out, asked, forest.columns, forest.thresholds, forest.missing, forest.leaves, forest.base)
+    np.testing.assert_array_equal(out, forest.margins(asked))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from otto_gpu.device import choose_device
+from otto_gpu.device import Device, choose_device
 from otto_gpu.ranking import xgb
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.settings import Group, RankingConfig
@@ -62,6 +62,30 @@ def test_neither_threads_nor_memory_decide_about_a_model(tmp_path, monkeypatch):
     assert trained(tmp_path / "from disk", kept_mb=0) == one
     assert sum(from_disk) == 3 * 4
     assert not [p for p in cache_of(tmp_path / "from disk").rglob("*") if p.is_file()]
+
+
+@pytest.mark.parametrize("free, from_host, kept", [(1 << 20, False, True), (3 * 1600 * 3, False, False), (9000, True, False)])
+def test_on_cuda_the_gpus_memory_decides(tmp_path, monkeypatch, free, from_host, kept):
+    """Half of what is free there; kept_mb is the host's. 1600 rows of three columns: a byte a value."""
+
+    class Gpu(Device):
+        def free_memory(self):
+            return free
+
+    seen = []
+
+    def prepare(*given):
+        seen.append((given[5] is not None, given[-1]))
+        return "prepared"
+
+    monkeypatch.setattr(xgb, "prepare", prepare)
+    monkeypatch.setattr(xgb, "train", lambda *given: ("model", {}))
+    config = CONFIG.model_copy(update={"kept_mb": 0})
+    mine = Trainer(tmp_path, cache_of(tmp_path), Rows(), NAMES, config, Gpu("cuda", "a test"), 8)
+    assert mine._at_once == 1
+    for _ in range(2):
+        assert mine._train_fold(GROUPS["binary"], 0) == ("model", {})
+    assert seen == [(from_host, "cuda")] * (1 if kept else 2)
 
 
 def test_groups_that_are_alike_share_their_rows(tmp_path, monkeypatch):
