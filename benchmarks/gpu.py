@@ -1,10 +1,8 @@
-"""What does a GPU bring, stage by stage, and does it name the same items? `python -m benchmarks.gpu` (or benchmarks/on_gpu.sh)
+"""All that a GPU has to prove, in one go: `python -m benchmarks.gpu` (or benchmarks/on_gpu.sh)
 
-On the GPU and on the CPU of the same machine the pipeline works through generated logs: a process per device, the smallest log
-first, on which kernels are compiled. `python -m otto_gpu.device` comes before that; after it both engines of matrices for a GPU
-side by side, with the CPU's, and the tests marked `gpu`. Every step
-has a limit; one that fails does not stop the others, and the exit code is 1. `--device cpu` compares the CPU with itself: a dry
-run.
+Two processes work side by side, one on the GPU and one on the CPU of the same machine, whose results and seconds the GPU's are
+compared with. Every part of a step has a try of its own and a limit; the JSON is written after every step. What lacks a package
+says so and is left out. Exit code 1 if anything failed. `--device cpu` is the dry run: the same steps, small, on the CPU alone.
 """
 
 from __future__ import annotations
@@ -12,174 +10,139 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.measure import EVENTS_PER_SESSION, environment, write_json
-from otto_gpu.config import Config, load_config
-from otto_gpu.device import choose_device
-from otto_gpu.pipeline import STAGES, run_pipeline
-from otto_gpu.progress import Reporter
+from benchmarks.gpu_steps import STEPS, lanes
+from benchmarks.gpu_steps.step import CPU, GPU, SAME, Sizes, Step
+from benchmarks.measure import environment, write_json
+from otto_gpu.device import Device
+from otto_gpu.device.report import driver_cuda, gpus
+from otto_gpu.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[1]
-SESSIONS = (20_000, 298_000)  # the demo, and 5M events
-LARGE = 50_000  # sessions from which on there are fewer and smaller rankers: the minutes are for what comes before them
-FEWER = ("ranking.folds=2", "ranking.groups.binary.rounds=100")
-LIMITS = {"device": 20, "gpu": 150, "cpu": 160, "engines": 40, "tests": 100}  # seconds, together less than eight minutes
-TAIL = 4000  # characters of a step's output that are kept
-RESULTS = Path(os.environ.get("OUT") or ROOT / "benchmarks" / "results")
-
-
-def settings(sessions: int, changes=()) -> Config:
-    """The demo with so many generated sessions."""
-    fewer = FEWER if sessions >= LARGE else ()
-    return load_config("demo", [f"events.synthetic_sessions={sessions}", *fewer, *changes])
+RESULTS = Path(__file__).resolve().parent / "results"
+BUDGET = 320.0
+DRY, PATIENCE = "dry run", 10  # kernels may have to be compiled, on a small machine
+SHARED, NEEDED = Path("/dev/shm"), 20 << 30  # where the halves hand things to each other, if it has so many bytes free
+LONG = ("ok", "seconds", "output", "lines")  # what a line has no room for
+LOGGED = 1 << 20  # characters of a log, at most
 
 
-def agreement(ours: Path, theirs: Path) -> dict[str, float | int]:
-    """{rows, same_entries: share of the listed items that both name for a row, same_places: that both name in one place} of two
-    submission files. ValueError where their rows are others."""
-    rows, listed, entries, places = 0, 0, 0, 0
-    with ours.open() as one, theirs.open() as other:
-        for a, b in zip(one, other, strict=True):
-            (key, mine), (other_key, yours) = (line.strip().split(",") for line in (a, b))
-            if key != other_key:
-                raise ValueError(f"{ours} and {theirs} have different rows: {key}, {other_key}")
-            if rows:  # the first one is the header
-                mine, yours = mine.split(), yours.split()
-                listed += max(len(mine), len(yours))
-                entries += len(set(mine) & set(yours))
-                places += sum(x == y for x, y in zip(mine, yours, strict=False))
-            rows += 1
-    return {"rows": rows - 1, "same_entries": entries / max(listed, 1), "same_places": places / max(listed, 1)}
+def chosen(names: list[str]) -> list[Step]:
+    """The steps named, and those whose results they need, in their order."""
+    needed = set(names) | {before for name in names for before in STEPS[name].after}
+    return [step for name, step in STEPS.items() if name in needed]
 
 
-def compared(ours: Path, theirs: Path) -> dict:
-    """Seconds of every stage that both runs have, {stage: {gpu_s, cpu_s, times}}; recall and agreement where both are whole."""
-    stages = {}
-    for name in STAGES:
-        seconds = [_manifest(run, name).get("seconds") for run in (ours, theirs)]
-        if None not in seconds:
-            stages[name] = {"gpu_s": seconds[0], "cpu_s": seconds[1], "times": round(seconds[1] / max(seconds[0], 1e-3), 2)}
-    found: dict = {"stages": stages}
-    if all((run / "metrics.json").is_file() for run in (ours, theirs)):
-        figures = [json.loads((run / "metrics.json").read_text()) for run in (ours, theirs)]
-        found["recall"] = {side: f["test"].get("weighted") for side, f in zip(("gpu", "cpu"), figures, strict=True)}
-        found["lists"] = agreement(ours / "submission.csv", theirs / "submission.csv")
+def failures(steps: dict[str, dict]) -> list[str]:
+    """A line for everything that went wrong."""
+    lines = []
+    for name, halves in steps.items():
+        for half in (GPU, CPU, SAME):
+            record = halves.get(half, {})
+            lines += [f"{name}, {half}: {record['error']}"] if "error" in record else []
+            for part, told in record.get("parts", {}).items():
+                if not told.get("ok", True):
+                    lines.append(f"{name}, {half}, {part}: {told.get('error') or {k: told[k] for k in told if k not in LONG}}")
+    return lines
+
+
+def table(steps: dict[str, dict]) -> list[str]:
+    """A line a step: seconds of both halves, how many parts went well, failed or were left out, and how many agree."""
+    lines = [f"{'step':12} {'gpu s':>7} {'cpu s':>7} {'done':>6} {'failed':>7} {'left out':>9} {'agree':>9}"]
+    for name, halves in steps.items():
+        parts = [told for half in (GPU, CPU) for told in halves.get(half, {}).get("parts", {}).values()]
+        same = [told.get("ok", False) for told in halves.get(SAME, {}).get("parts", {}).values()]
+        seconds = [f"{halves[half]['seconds']:.1f}" if "seconds" in halves.get(half, {}) else "" for half in (GPU, CPU)]
+        counts = [sum(told.get("ok") is verdict for told in parts) for verdict in (True, False)]
+        left_out = sum("skipped" in told for told in (*parts, *halves.values()) if isinstance(told, dict))
+        agree = f"{sum(same)} of {len(same)}" if same else ""
+        lines.append(f"{name:12} {seconds[0]:>7} {seconds[1]:>7} {counts[0]:>6} {counts[1]:>7} {left_out:>9} {agree:>9}")
+    return lines
+
+
+def reasons(steps: dict[str, dict]) -> dict[str, int]:
+    """{why something was left out: how often}"""
+    found: dict[str, int] = {}
+    for halves in steps.values():
+        for record in halves.values():
+            for told in (record, *record.get("parts", {}).values()) if isinstance(record, dict) else ():
+                if "skipped" in told:
+                    found[told["skipped"]] = found.get(told["skipped"], 0) + 1
     return found
 
 
-def _manifest(run_dir: Path, stage: str) -> dict:
-    path = run_dir / "manifests" / f"{stage}.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+def _device(kind: str) -> Device:
+    """Asks the driver alone: of what else may be missing, the steps tell."""
+    if kind == "cpu":
+        return Device("cpu", DRY)
+    there = gpus()
+    if not there and driver_cuda() is None:
+        raise UserError("no GPU: neither nvidia-smi nor a driver; --device cpu is the dry run")
+    return Device("cuda", there[0].split(",")[0] if there else "GPU")
 
 
-def step(name: str, command: list[str], limit: float) -> dict:
-    """{ok, seconds, output: its end}: a command and what it started, ended at the limit."""
-    print(f"== {name}: {' '.join(command[1:])} (at most {limit:.0f} s)", flush=True)
+def _folder() -> str | None:
+    """In memory, if there is room; None: where temporary files are."""
+    return str(SHARED) if SHARED.is_dir() and shutil.disk_usage(SHARED).free >= NEEDED else None
+
+
+def _earlier(name: str, out: Path) -> dict:
+    """The steps of an earlier run on such a GPU."""
+    for path in (out / name, RESULTS / name):
+        if path.is_file():
+            return json.loads(path.read_text())["steps"]
+    return {}
+
+
+def run(args: argparse.Namespace, device: Device) -> int:
     began = time.monotonic()
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
-    try:
-        output, _ = process.communicate(timeout=max(limit, 1))
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output = process.communicate()[0] + f"\nended after {limit:.0f} s"
-    print(output[-TAIL:], flush=True)
-    return {"ok": process.returncode == 0, "seconds": round(time.monotonic() - began, 1), "output": output[-TAIL:]}
+    steps, sizes = chosen(args.steps), Sizes() if device.kind == "cuda" else Sizes.dry()
+    name = f"gpu-{device.reason.replace(' ', '-')}.json"
+    earlier = _earlier(name, args.out) if len(steps) < len(STEPS) else {}
+    result = {
+        "gpu": device.reason, "environment": environment(), "sizes": asdict(sizes), "budget_s": args.budget, "seconds": 0.0,
+        "steps": earlier,
+    }  # fmt: skip
 
+    def told(found: dict, step: str, half: str) -> None:
+        result["steps"] = {n: (earlier | found)[n] for n in STEPS if n in earlier | found}
+        result["seconds"] = round(time.monotonic() - began, 1)
+        record = found[step][half]
+        wrong = failures({step: {half: record}})
+        how = f"skipped: {record['skipped']}" if "skipped" in record else f"{len(wrong)} FAILED" if wrong else "done"
+        print(f"[{result['seconds']:5.1f} s] {step}, {half}: {how}", *wrong[:5], sep="\n    ", flush=True)
+        write_json(args.out / name, result, quiet=True)
 
-def steps(args: argparse.Namespace, work: Path) -> dict[str, tuple[list[str], float]]:
-    """{name: (command, limit)}; only those that --steps names."""
-    python = sys.executable
-    marked = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tests").rglob("*.py") if _marked(p))
-    sizes = [f"--sessions={','.join(map(str, args.sessions))}", *(f"--set={change}" for change in args.set)]
-    args.out.mkdir(parents=True, exist_ok=True)
-    commands = {
-        "device": [python, "-m", "otto_gpu.device"],
-        "tests": [python, "-m", "pytest", "-m", "gpu", "-rs", *marked],
-        "engines": [
-            python,
-            "-m",
-            "benchmarks.matrices",
-            f"--events={max(args.sessions) * EVENTS_PER_SESSION}",
-            "--no-memory",
-            "--repeats=2",
-            "--engines=pairs,selfmerge,rowwise",
-            f"--device={args.device}",
-            f"--out={args.out / 'gpu-engines.json'}",
-        ],
-        "gpu": [python, "-m", "benchmarks.gpu", f"--device={args.device}", f"--work={work / 'gpu'}", "--only-run", *sizes],
-        "cpu": [python, "-m", "benchmarks.gpu", "--device=cpu", f"--work={work / 'cpu'}", "--only-run", *sizes],
-    }
-    return {name: (commands[name], LIMITS[name]) for name in args.steps}
-
-
-def _marked(path: Path) -> bool:
-    return path.name.startswith("test_") and "pytest.mark.gpu" in path.read_text()
-
-
-def show(result: dict) -> None:
-    for sessions, found in result["runs"].items():
-        print(f"\n{int(sessions):,} sessions{'':14} {'gpu, s':>10} {'cpu, s':>10} {'times':>8}")
-        for name, row in found["stages"].items():
-            print(f"{name:28} {row['gpu_s']:10.2f} {row['cpu_s']:10.2f} {row['times']:8.2f}")
-        if "lists" in found:
-            recall, lists = found["recall"], found["lists"]
-            print(f"weighted recall@20: gpu {recall['gpu']}, cpu {recall['cpu']}")
-            print(f"entries that both name: {lists['same_entries']:.2%}; in the same place: {lists['same_places']:.2%}")
-    for name, done in result["steps"].items():
-        print(f"{name}: {'done' if done['ok'] else 'FAILED'} in {done['seconds']} s")
+    with tempfile.TemporaryDirectory(dir=_folder(), prefix="otto_gpu-") as folder:
+        found = lanes.run(steps, device, sizes, Path(folder), args.budget, told, PATIENCE if device.kind == "cpu" else 1)
+        wrong = failures(found)
+        for log in Path(folder).glob("*.log") if wrong else ():
+            (args.out / f"{Path(name).stem}-{log.name}").write_text(log.read_text(errors="replace")[-LOGGED:])
+    print("", *table(found), "", *(f"left out: {why} ({n})" for why, n in reasons(found).items()), sep="\n")
+    print(*(f"FAILED: {line[:300]}" for line in wrong), f"written: {args.out / name}", sep="\n")
+    return 1 if wrong else 0
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
-    if args.only_run:
-        for sessions in args.sessions:
-            config = settings(sessions, args.set)
-            run_pipeline(config, run_dir=args.work / str(sessions), device=args.device, reporter=Reporter())
-        return 0
-    gpu = choose_device("auto")
-    name = gpu.reason if gpu.kind == args.device == "cuda" else "dry run"
-    with tempfile.TemporaryDirectory() as temporary:
-        work = args.work or Path(temporary)
-        began, done = time.monotonic(), {}
-        for what, (command, limit) in steps(args, work).items():
-            done[what] = step(what, command, min(limit, args.budget - (time.monotonic() - began)))
-        runs = {str(n): compared(work / "gpu" / str(n), work / "cpu" / str(n)) for n in args.sessions}
-    result = {
-        "gpu": name,
-        "environment": environment(),
-        "settings": {str(n): list(FEWER) * (n >= LARGE) + args.set for n in args.sessions},
-        "steps": done,
-        "runs": runs,
-    }
-    show(result)
-    write_json(args.out / f"gpu-{name.replace(' ', '-')}.json", result)
-    return 0 if all(d["ok"] for d in done.values()) else 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__.split(":")[0])
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run (default: %(default)s)")
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), metavar="STEP", help=f"of {', '.join(STEPS)}")
     parser.add_argument(
-        "--device", choices=("cuda", "cpu"), default="cuda", help="what is compared with the CPU; cpu: a dry run"
+        "--budget", type=float, default=BUDGET, metavar="S", help="seconds for all of it (default: %(default)g)"
     )
-    parser.add_argument(
-        "--sessions", type=lambda text: [int(n) for n in text.split(",")], default=list(SESSIONS), metavar="N,N",
-        help=f"sessions of the generated logs, smallest first (default: {','.join(map(str, SESSIONS))})",
-    )  # fmt: skip
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the config of all runs")
-    parser.add_argument("--steps", nargs="+", choices=LIMITS, default=list(LIMITS), help="default: all, in this order")
-    parser.add_argument("--budget", type=float, default=470, metavar="S", help="seconds for all steps (default: 470)")
-    parser.add_argument("--work", type=Path, metavar="DIR", help="keep the runs there (default: removed at the end)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="of the JSON ($OUT, or benchmarks/results)")
-    parser.add_argument("--only-run", action="store_true", help="run the pipeline in this process, as the steps do")
-    return parser
+    out = Path(os.environ.get("OUT") or RESULTS)
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help="of the JSON ($OUT, or benchmarks/results)")
+    args = parser.parse_args(argv)
+    try:
+        return run(args, _device(args.device))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

@@ -16,25 +16,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from otto_gpu.run import reset_peak_memory
+from otto_gpu.run import reset_peak_memory, versions
 
-PACKAGES = (
-    "otto_gpu",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "numba",
-    "xgboost",
-    "xgboost-cpu",
-    "polars",
-    "duckdb",
-    "implicit",
-    "sparse_dot_topn",
-    "cudf-cu12",
-    "cudf-cu13",
-)
-
-
+PEERS = ("polars", "duckdb", "implicit", "sparse_dot_topn")
 EVENTS_PER_SESSION = 16.8  # of the generated logs
 
 
@@ -47,7 +31,7 @@ def environment() -> dict:
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": versions() | {name: version for name in PEERS if (version := _version(name))},
     }
 
 
@@ -130,13 +114,14 @@ def _peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
-def write_json(path: Path, result: dict) -> None:
+def write_json(path: Path, result: dict, quiet: bool = False) -> None:
     """Written whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(result, indent=2) + "\n")
+    temporary.write_text(json.dumps(result, indent=2, default=str) + "\n")
     temporary.replace(path)
-    print(f"written: {path}")
+    if not quiet:
+        print(f"written: {path}")
 
 
 def plot_bars(path: Path, title: str, groups: dict[str, dict[str, dict]]) -> None:

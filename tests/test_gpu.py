@@ -1,10 +1,10 @@
-"""Runs on a GPU against runs on the CPU. Nothing here is needed that a machine with RAPIDS alone does not have."""
+"""Runs on a GPU against runs on the CPU. Every test names what it needs beside CuPy and numba-cuda."""
 
 import numpy as np
 import pytest
 
-from benchmarks.gpu import agreement
-from otto_gpu.candidates.nearest import ByTorch
+from benchmarks.gpu_steps.demo import agreement
+from otto_gpu.candidates.ways import ByTorch
 from otto_gpu.config import load_config
 from otto_gpu.pipeline import run_pipeline
 from tests.gpus import a_gpu
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.gpu
 
 
 def test_the_demo_gives_the_same_lists(tmp_path):
-    a_gpu()
+    a_gpu("xgboost")
     # rows and columns drawn at random are others on a GPU; all of them are the same
     same = ["ranking.folds=2", "ranking.groups.binary.subsample=1", "ranking.groups.binary.colsample=1"]
     config = load_config(None, ["events.synthetic_sessions=3000", *same])
@@ -39,10 +39,9 @@ def test_candidates_are_the_same(tmp_path):
 
 
 def test_nearest_vectors():
-    a_gpu()
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("this PyTorch sees no GPU")
+    a_gpu("torch")
+    import torch
+
     random = np.random.default_rng(0)
     vectors, queries = (random.standard_normal((n, 24)).astype(np.float32) for n in (3000, 40))
     scores, rows = ByTorch(vectors, torch.device("cuda")).search(queries, 25)
@@ -55,7 +54,7 @@ def test_recommendations_are_the_same(tmp_path):
     from otto_gpu.events.stage import load_period
     from otto_gpu.recommend import Recommender
 
-    a_gpu()
+    a_gpu("xgboost")
     run_dir = run_pipeline(load_config(None, ["events.synthetic_sessions=3000"]), run_dir=tmp_path, device="cpu").run_dir
     events = load_period(run_dir, "test").history.to_frame()  # ids of a generated log are its dense ones
     ours, theirs = (Recommender.load(run_dir, device=device).recommend(events) for device in ("cuda", "cpu"))
