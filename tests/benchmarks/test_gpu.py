@@ -55,7 +55,7 @@ def test_a_dry_run_does_every_step(tmp_path):
 
 
 def compiled() -> str:
-    """Where this process's numba keeps its kernels: nothing is compiled twice."""
+    """Where this process's numba keeps its kernels, empty: in the package itself. Nothing is compiled twice."""
     from numba.core import config
 
     return config.CACHE_DIR

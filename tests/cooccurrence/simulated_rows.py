@@ -39,7 +39,7 @@ def counted(slots: int, room: int):
     return Counted()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(log=logs, rule=rules())
 @example(log=SESSION_OF_ALL, rule=MatrixRule(gap_seconds=TimeGap(lo=60), keep=9))
 @example(log=SESSION_OF_ALL, rule=MatrixRule(right=("carts", "orders"), self_pairs=True, weight=DECAY, keep=9))
@@ -55,10 +55,10 @@ def follows_the_oracle(log, rule):
 def a_log() -> EventLog:
     """Items with more neighbours than any but the last table holds."""
     random = np.random.default_rng(5)
-    session = np.repeat(np.arange(8), 22)
+    session = np.repeat(np.arange(7), 18)
     ts = np.cumsum(random.integers(0, 3_600_000, len(session)))
     aid, kind = random.zipf(1.3, len(session)) % 80, random.choice(3, len(session), p=[0.6, 0.2, 0.2])
-    return EventLog.from_arrays(session, aid, ts, kind, n_sessions=8, n_items=80)
+    return EventLog.from_arrays(session, aid, ts, kind, n_sessions=7, n_items=80)
 
 
 def every_table_overflows(log: EventLog):
@@ -69,7 +69,7 @@ def every_table_overflows(log: EventLog):
         matrix = rows.build(log, rule, SIMULATED)
         assert_well_formed(matrix, rule, log.n_items)
         assert_follows(matrix, oracle(log, rule), rule)
-        assert list(launches) == [(16, 1), (32, 1), (0, 64), (0, 256)], launches
+        assert list(launches) == [(16, 1), (32, 1), (0, 32), (0, 256)], launches
         assert list(launches.values()) == sorted(launches.values(), reverse=True) and launches[0, 256] > 0, launches
 
 
@@ -78,7 +78,7 @@ def main(path: str) -> None:
     cupy_on_numpy.install()
     row_kernel.compiled = counted
     arrays.PIECE = 64  # results are brought home in several pieces
-    rows.SHARED, rows.LARGE, rows.THREADS = ((16, 3), (32, 4)), 64, 4
+    rows.SHARED, rows.LARGE, rows.THREADS = ((16, 3), (32, 2)), 32, 2
     follows_the_oracle()
     log, made = a_log(), {}
     every_table_overflows(log)
