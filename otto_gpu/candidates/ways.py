@@ -2,8 +2,8 @@
 
 On a CPU a flat index of faiss compares a query with every vector; in large catalogues an HNSW graph (Malkov and Yashunin
 2016) finds nearly all of the nearest, and faster. On a GPU the first of ON_GPU that is there compares with every vector: faiss,
-where it is built for GPUs (there is no such wheel for CUDA 13), cuVS, or PyTorch, which is there where vectors are learnt.
-What is not there is not imported. Scores are inner products: cosines, where rows have length 1.
+where it is built for GPUs, cuVS, or PyTorch, which is there where vectors are learnt. What is not there is not imported. Scores
+are inner products: cosines, where rows have length 1.
 """
 
 from __future__ import annotations
