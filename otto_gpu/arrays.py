@@ -39,8 +39,10 @@ def sent(thing):
 # work: while one buffer is copied, the other is on its way. The libraries' own way locks a buffer as large as the array, or
 # goes through the driver's only one.
 def _brought(array) -> np.ndarray:
-    if not on_device(array) or array.nbytes <= PIECE:
-        return array.get() if on_device(array) else array
+    if not on_device(array):
+        return array
+    if array.nbytes <= PIECE:
+        return array.get()
     xp = arrays_of(array)
     source, out = xp.ascontiguousarray(array), np.empty(array.shape, array.dtype)
     waiting = None

@@ -51,7 +51,7 @@ def build(
     there = log.on(device)
     clock("sent")
     sides = Sides.of(there, rule, device, 0, log.n_sessions)
-    left = _shortened(sides, rule, len(log.types))
+    left = _shortened(sides, rule)
     clock("prepared")
     made = _rows(sides, left, there, rule, device)
     clock("computed")
@@ -61,7 +61,7 @@ def build(
     return made
 
 
-def _shortened(sides: Sides, rule: MatrixRule, types: int) -> Array:
+def _shortened(sides: Sides, rule: MatrixRule) -> Array:
     """Which left events have pairs that count, places int64; runs that need no hole get none.
 
     An event is covered by the next one of its item in the session if that has all of its partners: every pair that it makes is
@@ -119,19 +119,9 @@ def _rows(sides: Sides, left: Array, log: EventLog, rule: MatrixRule, device: De
         tables = xp.empty(shape, np.int32), xp.empty(shape, np.int32), xp.empty(shape, np.float32)
         given_up.fill(0)
         compiled(in_shared, room)[min(BLOCKS if in_shared else shape[0], len(queue)), threads](
-            queue,
-            xp.zeros(1, np.int32),
-            first,
-            bound,
-            *events,
-            rule.keep,
-            places,
-            *tables,
-            counts,
-            neighbours,
-            weights,
+            queue, xp.zeros(1, np.int32), first, bound, *events, rule.keep, places, *tables, counts, neighbours, weights,
             given_up,
-        )
+        )  # fmt: skip
         queue = queue[given_up[queue] > 0]
     pointer = pointers(counts)
     kept = spread(places[:-1] - pointer[:-1], pointer) + xp.arange(int(pointer[-1]))

@@ -138,9 +138,9 @@ def chains(session: Array, code: Array) -> tuple[Array, Array]:
     return following, earliest
 
 
-def first_places(begins: Array) -> Array:
-    """int64 [n]: for every place the last one before it, or itself, that begins something."""
-    return np.flatnonzero(begins)[np.cumsum(begins, dtype=np.int64) - 1]
+def first_places(marks: Array) -> Array:
+    """int64 [n]: for every place the last one before it, or itself, that is marked. marks: bool [n], the first one True."""
+    return np.flatnonzero(marks)[np.cumsum(marks, dtype=np.int64) - 1]
 
 
 def weighting(rule: MatrixRule, types: tuple[str, ...], span: int) -> tuple[float, np.ndarray, np.ndarray]:
