@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from otto_gpu.run import reset_peak_memory, versions
+from otto_gpu.run.directory import reset_peak_memory, versions
 
 PEERS = ("polars", "duckdb", "implicit", "sparse_dot_topn")
 EVENTS_PER_SESSION = 16.8  # of the generated logs

@@ -28,14 +28,14 @@ from otto_gpu.candidates.fuse import popular_items
 from otto_gpu.candidates.settings import FUSION
 from otto_gpu.config import Config, load_config
 from otto_gpu.errors import UserError
-from otto_gpu.evaluate import count_hits, paired_interval, score
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import load_period
+from otto_gpu.metrics import count_hits, paired_interval, score
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
 from otto_gpu.ranking.settings import RECALL
 from otto_gpu.ranking.stage import ranked_lists
+from otto_gpu.run.progress import Reporter
 from otto_gpu.schema import nearest
 
 ROOT = Path(__file__).resolve().parent.parent

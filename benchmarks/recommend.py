@@ -19,8 +19,8 @@ from otto_gpu.config import load_config
 from otto_gpu.errors import UserError
 from otto_gpu.events.stage import load_ids, load_period
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
 from otto_gpu.recommend import Recommender
+from otto_gpu.run.progress import Reporter
 
 # two rules' features of 20, beside those of the session and the recipes: about a hundred columns, for one group of rankers
 SERVED = ("features.families=[matrix,session,recall,rank]", "features.rules=[time_decay,then_bought]")

@@ -27,9 +27,9 @@ from benchmarks.recommend import SERVED
 from otto_gpu.config import load_config
 from otto_gpu.errors import UserError
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
 from otto_gpu.recommend import Recommender
-from otto_gpu.run import Run
+from otto_gpu.run.directory import Run
+from otto_gpu.run.progress import Reporter
 from otto_gpu.serve.examples import load_histories
 
 MOST_EVENTS = 100  # of a history that is asked for

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.measure import EVENTS_PER_SESSION, alternate, environment, plot_bars, write_json
-from otto_gpu.arrays import ranges
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.cooccurrence.rule import RULES
+from otto_gpu.device.arrays import ranges
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
 from otto_gpu.events.split import split_log

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from otto_gpu.compiled import keep_somewhere
+from otto_gpu.device.compiled import keep_somewhere
 
 __version__ = "0.1.0"
 

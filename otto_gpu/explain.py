@@ -14,10 +14,10 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from otto_gpu.arrays import home
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.trace import trace
 from otto_gpu.command import Parser, run_command
+from otto_gpu.device.arrays import home
 from otto_gpu.errors import UserError
 from otto_gpu.events.incoming import Incoming
 from otto_gpu.events.log import EventLog

@@ -24,10 +24,10 @@ from otto_gpu.config import Config, known_configs, load_config
 from otto_gpu.device import Device, choose_device
 from otto_gpu.embeddings.settings import EmbeddingsConfig
 from otto_gpu.errors import UserError
-from otto_gpu.progress import Reporter
-from otto_gpu.run import Run, Stage, data_identity, write_atomically
+from otto_gpu.run.directory import Run, Stage, data_identity, write_atomically
+from otto_gpu.run.progress import Reporter
+from otto_gpu.run.workers import HERE, Workers
 from otto_gpu.schema import nearest
-from otto_gpu.workers import HERE, Workers
 
 STAGES = {
     "events": "read the log, split it into periods, cut the sessions, write labels and official files",
@@ -108,7 +108,7 @@ def _check_stages(*names: str | None) -> None:
 
 def _check_cluster(cluster: str | None, device: Device) -> None:
     if cluster is not None:
-        from otto_gpu.distributed import check_cluster
+        from otto_gpu.run.distributed import check_cluster
 
         check_cluster(cluster, device)
 
@@ -116,7 +116,7 @@ def _check_cluster(cluster: str | None, device: Device) -> None:
 def _workers(cluster: str | None, run: Run, threads: int | None) -> AbstractContextManager[Workers]:
     if cluster is None:
         return nullcontext(HERE)
-    from otto_gpu.distributed import cluster_of
+    from otto_gpu.run.distributed import cluster_of
 
     return cluster_of(cluster, run.directory, threads, run.reporter)
 
@@ -202,8 +202,8 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         return stage.blend(folder, there, c.blend, c.ranking, c.targets, len(load_ids(there, "items")), run.reporter)
 
     def submission(folder):
-        from otto_gpu import submission
         from otto_gpu.embeddings.stage import figures
+        from otto_gpu.outcome import submission
 
         return submission.run(
             folder, there, c.targets, c.blend, figures(there, vectors), dict(run.manifests), run.reporter,
@@ -287,7 +287,7 @@ def _run(given: argparse.Namespace) -> int:
         config, given.data, given.run_dir, given.device, given.from_stage, given.to_stage, reporter, given.cluster
     )
     if result.metrics is not None:
-        from otto_gpu.submission import show
+        from otto_gpu.outcome.submission import show
 
         show(result.metrics, config.targets, reporter)
         reporter.say(f"submission: {result.run_dir / 'submission.csv'}")

@@ -19,7 +19,6 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from otto_gpu.arrays import home, ranges
 from otto_gpu.candidates.fuse import Candidates, popular_items
 from otto_gpu.candidates.fusion import FUSION, Inputs, choose, fused, kept, load_models
 from otto_gpu.candidates.lookup import Histories
@@ -28,6 +27,7 @@ from otto_gpu.command import Parser, run_command
 from otto_gpu.config import Config, load_config
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import Device, choose_device
+from otto_gpu.device.arrays import home, ranges
 from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_vectors, load_weights
 from otto_gpu.errors import UserError
@@ -38,13 +38,13 @@ from otto_gpu.events.official import write_submission
 from otto_gpu.events.read import ReadResult, read_log
 from otto_gpu.events.stage import load_ids, load_period
 from otto_gpu.features.stage import feature_maker
-from otto_gpu.outcome import METRICS
-from otto_gpu.progress import Reporter
+from otto_gpu.outcome.scores import METRICS
 from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.predict import score_block
 from otto_gpu.ranking.scores import lists_of
 from otto_gpu.ranking.settings import RECALL
-from otto_gpu.run import Run
+from otto_gpu.run.directory import Run
+from otto_gpu.run.progress import Reporter
 
 SPLIT = "test"  # the period that knows the whole log
 READ = ("events/", f"matrices/{SPLIT}/", f"embeddings/{SPLIT}/", "candidates/fusion/", "models/", "blend.json", METRICS)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otto_gpu import evaluate
+from otto_gpu import evaluate, metrics
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 
@@ -23,9 +23,9 @@ def figures(truth: dict, lists: dict, targets=OTTO, **kwargs) -> dict:
     sessions = sorted({s for s, _ in lists}, reverse=True)
     width = max([1, *map(len, lists.values())])
     arrays = {t: np.array([_padded(lists.get((s, t), ()), width) for s in sessions]).reshape(-1, width) for t in targets.names}
-    hits, counts = evaluate.count_hits(labels, arrays, np.array(sessions, np.int32), targets)
+    hits, counts = metrics.count_hits(labels, arrays, np.array(sessions, np.int32), targets)
     assert hits.dtype == counts.dtype == np.int32
-    return evaluate.score(hits, counts, targets, bootstrap=kwargs.pop("bootstrap", 0), **kwargs)
+    return metrics.score(hits, counts, targets, bootstrap=kwargs.pop("bootstrap", 0), **kwargs)
 
 
 def _padded(aids, width):
@@ -146,37 +146,37 @@ def resampled(hits, truth, draws: int) -> np.ndarray:
 def test_the_interval_is_that_of_plain_resampling():
     hits, truth = random_sessions(800)
     expected = np.percentile(resampled(hits, truth, 4000), [2.5, 97.5], axis=0).T
-    found = evaluate.score(hits, truth, OTTO, bootstrap=4000)
+    found = metrics.score(hits, truth, OTTO, bootstrap=4000)
     widths = expected[:, 1] - expected[:, 0]
     for ends, want, width in zip(found["interval"].values(), expected, widths, strict=True):
         assert np.abs(np.array(ends) - want).max() < 0.08 * width  # each end's own error is about 2 % of the width
     assert list(found["interval"]) == [*OTTO.names, "weighted"]
-    assert found["interval"] == evaluate.score(hits, truth, OTTO, bootstrap=4000)["interval"]
-    assert found["interval"] != evaluate.score(hits, truth, OTTO, bootstrap=4000, seed=1)["interval"]
+    assert found["interval"] == metrics.score(hits, truth, OTTO, bootstrap=4000)["interval"]
+    assert found["interval"] != metrics.score(hits, truth, OTTO, bootstrap=4000, seed=1)["interval"]
 
 
 def test_batches_of_draws_leave_no_trace(monkeypatch):
     hits, truth = random_sessions(300)
-    whole = evaluate.score(hits, truth, OTTO, bootstrap=50)
+    whole = metrics.score(hits, truth, OTTO, bootstrap=50)
     monkeypatch.setattr(evaluate, "DRAWN_AT_ONCE", 1)
-    assert evaluate.score(hits, truth, OTTO, bootstrap=50) == whole
+    assert metrics.score(hits, truth, OTTO, bootstrap=50) == whole
 
 
 def test_the_paired_interval_is_that_of_plain_resampling_and_much_narrower_than_the_parts():
     a, truth = random_sessions(800)
     b = a.copy()
     b[:40] = 0  # the same system, but for some sessions
-    both = evaluate.paired_interval(a, b, truth, OTTO, bootstrap=4000)
+    both = metrics.paired_interval(a, b, truth, OTTO, bootstrap=4000)
     expected = resampled(a, truth, 4000) - resampled(b, truth, 4000)  # the same seed: the same draws for both
     want = np.percentile(expected, [2.5, 97.5], axis=0).T
     for ends, limits in zip(both["interval"].values(), want, strict=True):
         assert np.abs(np.array(ends) - limits).max() < 0.08 * (limits[1] - limits[0])
-    point = evaluate.recall(a, truth) - evaluate.recall(b, truth)
+    point = metrics.recall(a, truth) - metrics.recall(b, truth)
     assert list(both["difference"].values()) == pytest.approx([*point, point @ [0.1, 0.3, 0.6]])
     assert both["interval"]["weighted"][0] > 0
-    alone = evaluate.score(a, truth, OTTO)["interval"]["weighted"]
+    alone = metrics.score(a, truth, OTTO)["interval"]["weighted"]
     assert both["interval"]["weighted"][1] - both["interval"]["weighted"][0] < 0.7 * (alone[1] - alone[0])
-    same = evaluate.paired_interval(a, a, truth, OTTO, bootstrap=20)
+    same = metrics.paired_interval(a, a, truth, OTTO, bootstrap=20)
     assert same["difference"]["weighted"] == 0 and same["interval"]["weighted"] == [0, 0]
 
 

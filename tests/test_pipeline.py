@@ -13,7 +13,7 @@ from otto_gpu.device import choose_device
 from otto_gpu.errors import UserError
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.pipeline import STAGES, Result, run_pipeline
-from otto_gpu.run import Run
+from otto_gpu.run.directory import Run
 from tests.runs import frame, metrics, of_file, pipeline, said, small, write_config, write_parquet
 
 OUTPUTS = {
@@ -332,7 +332,7 @@ def test_too_many_bad_rows_stop_the_run_and_leave_nothing_half_written(tmp_path)
 
 def test_two_processes_in_one_run_directory(finished):
     config, run_dir, _ = finished
-    from otto_gpu.progress import Reporter
+    from otto_gpu.run.progress import Reporter
 
     with Run(run_dir, Reporter(quiet=True)).locked():
         line = said(pipeline("--config", config, "--run-dir", run_dir))

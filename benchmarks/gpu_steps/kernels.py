@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from benchmarks.gpu_steps.step import Bench
-from tests import cuda_bodies
+from tests.device import cuda_bodies
 
 CALLS = "calls of kernels"
 CLOSE = {"rtol": 1e-5, "atol": 1e-7, "equal_nan": True}

@@ -8,8 +8,8 @@ import sys
 import numpy as np
 
 from benchmarks.gpu_steps.step import Bench
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.device.report import driver_cuda, gpus
-from otto_gpu.kernel import Kernel
 
 PROPERTIES = (
     "name", "major", "minor", "multiProcessorCount", "totalGlobalMem", "l2CacheSize", "sharedMemPerBlock",

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from benchmarks.gpu_steps.step import GPU, Bench
-from otto_gpu.arrays import home
+from otto_gpu.device.arrays import home
 from otto_gpu.errors import MissingExtra
 
 COLUMNS = 128
@@ -109,8 +109,8 @@ class Scorer:
         return on_host.inplace_predict(home(self._rows[:CHECKED]), predict_type="margin")
 
     def score(self, way: str) -> dict:
+        from otto_gpu.ranking.rankers.xgb import score_margins
         from otto_gpu.ranking.scoring import taken
-        from otto_gpu.ranking.xgb import score_margins
 
         expected, rows = self._expected, taken(self._rows, np.arange(COLUMNS), way)  # as a pipeline's rows lie for this way
         timing, margins = self._bench.timed(lambda: score_margins(self._model, rows, way, self._bench.device), 2)

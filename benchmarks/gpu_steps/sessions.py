@@ -10,10 +10,10 @@ import numpy as np
 from benchmarks.gpu_steps.logs import FEW, MANY, World
 from benchmarks.gpu_steps.step import Bench
 from benchmarks.gpu_steps.watch import watched
-from otto_gpu.arrays import home, ranges
 from otto_gpu.candidates.fuse import Candidates, popular_items
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.sources import Sources
+from otto_gpu.device.arrays import home, ranges
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, Knowledge
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.gpu_steps.step import Bench
-from otto_gpu.kernel import Kernel
+from otto_gpu.device.kernel import Kernel
 
 
 @contextmanager

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, home, order_by, pointers
 from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.lookup import Histories, touch
 from otto_gpu.columns import AID, SESSION, recall_rank, recall_score
 from otto_gpu.device import CPU, Device
+from otto_gpu.device.arrays import arrays_of, home, order_by, pointers
+from otto_gpu.device.hashing import first_slot, table_size
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
-from otto_gpu.hashing import first_slot, table_size
-from otto_gpu.kernel import Kernel
 
 if TYPE_CHECKING:
     from otto_gpu.candidates.recipes import CandidatesConfig

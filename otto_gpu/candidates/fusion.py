@@ -18,17 +18,17 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, home, order_by, pointers
-from otto_gpu.bisect import first_after
-from otto_gpu.boosters import check_device
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
 from otto_gpu.candidates.settings import FUSION, Fusion
 from otto_gpu.columns import recall_rank, recall_score
 from otto_gpu.device import CPU
+from otto_gpu.device.arrays import arrays_of, home, order_by, pointers
+from otto_gpu.device.bisect import first_after
+from otto_gpu.device.boosters import check_device
+from otto_gpu.device.hashing import FOLDS, uniform
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.errors import MissingExtra
-from otto_gpu.hashing import FOLDS, uniform
-from otto_gpu.kernel import Kernel
-from otto_gpu.run import write_atomically
+from otto_gpu.run.directory import write_atomically
 
 if TYPE_CHECKING:
     from otto_gpu.device import Device

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of
+from otto_gpu.device.arrays import arrays_of
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
-from otto_gpu.kernel import Kernel
 
 ALL, BOUGHT, LAST_OF_DAY, FIRST_OF_DAY, LAST_DAY, ONLY = 1, 2, 4, 8, 16, 32
 BITS = {

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu import kernel
-from otto_gpu.arrays import arrays_of, home, longest, on_device, pointers, spread
 from otto_gpu.candidates.keys import ALL, BITS, key_bits
 from otto_gpu.candidates.recipes import CandidatesConfig, Recipe
 from otto_gpu.cooccurrence.matrix import MatrixStack
-from otto_gpu.device import CPU, Device
+from otto_gpu.device import CPU, Device, kernel
+from otto_gpu.device.arrays import arrays_of, home, longest, on_device, pointers, spread
+from otto_gpu.device.hashing import first_slot, table_size
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
-from otto_gpu.hashing import first_slot, table_size
-from otto_gpu.kernel import Kernel
 
 TOP, RUNNING = 64, 128
 WHOLE, REAL = ("keys", "matrix", "depth", "last", "top", "head", "per_key"), ("weight", "fade", "step", "floor")

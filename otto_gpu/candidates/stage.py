@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.arrays import pointers
 from otto_gpu.candidates.coverage import CURVE, Coverage, coverage_table, label_rows
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.fusion import (
@@ -35,14 +34,15 @@ from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.sources import Sources
 from otto_gpu.columns import label
 from otto_gpu.device import Device
+from otto_gpu.device.arrays import pointers
 from otto_gpu.embeddings.vectors import load_queries
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import SPLITS, load_period
-from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically, write_table
-from otto_gpu.workers import HERE, Shared, Workers
+from otto_gpu.run.directory import write_atomically, write_table
+from otto_gpu.run.progress import Reporter
+from otto_gpu.run.workers import HERE, Shared, Workers
 
 LEARNS = "validation"  # the period whose labels the fusion learns from
 SESSIONS_SHARE = 0.25  # of a GPU's free memory, for the lists and candidates of the sessions that are named together

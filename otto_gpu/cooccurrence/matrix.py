@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.arrays import home
 from otto_gpu.columns import AID_X, AID_Y, WEIGHT
-from otto_gpu.run import write_table
+from otto_gpu.device.arrays import home
+from otto_gpu.run.directory import write_table
 
 
 @dataclass(frozen=True)

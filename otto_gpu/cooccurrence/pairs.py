@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from otto_gpu.arrays import arrays_of, home, pointers, ranges
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.partners import AID_BITS, add_up, count_pairs, write_pairs
 from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.cooccurrence.sides import EVENT_BYTES, Array, Sides, at_once, begins, first_places, order, weighting
 from otto_gpu.device import CPU, Device
+from otto_gpu.device.arrays import arrays_of, home, pointers, ranges
 from otto_gpu.events.log import EventLog
 
 PAIR_BYTES = 80  # what a pair takes while it is sorted, rounded up

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.bisect import first_after
-from otto_gpu.kernel import Kernel
+from otto_gpu.device.bisect import first_after
+from otto_gpu.device.kernel import Kernel
 
 BEGIN, HOLE, AFTER, END = range(4)  # the columns of a run
 NONE = -1

@@ -13,14 +13,14 @@ from math import log as ln
 
 import numpy as np
 
-from otto_gpu.arrays import arrays_of, pointers, spread
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.partners import AFTER, BEGIN, END, HOLE, NONE
 from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.cooccurrence.sides import EVENT_BYTES, Array, Sides, at_once, weighting
 from otto_gpu.device import Device
+from otto_gpu.device.arrays import arrays_of, pointers, spread
+from otto_gpu.device.hashing import table_size
 from otto_gpu.events.log import EventLog
-from otto_gpu.hashing import table_size
 
 # (slots, threads of a block) in shared memory: of 12 bytes each, 27 and 8 blocks fit into one of an H100's multiprocessors
 SHARED = ((512, 32), (2048, 128))

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from otto_gpu.arrays import pointers, ranges
 from otto_gpu.columns import AID, AID_X, AID_Y, SESSION, TS, TYPE, WEIGHT
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
 from otto_gpu.device import CPU, Device
+from otto_gpu.device.arrays import pointers, ranges
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from otto_gpu.arrays import arrays_of, home, pointers
 from otto_gpu.cooccurrence.partners import NONE, find_runs
 from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
 from otto_gpu.device import Device
+from otto_gpu.device.arrays import arrays_of, home, pointers
 from otto_gpu.events.log import EventLog
 
 Array = Any  # numpy.ndarray or cupy.ndarray

@@ -12,9 +12,9 @@ from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.device import Device
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.stage import SPLITS, load_period
-from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically
-from otto_gpu.workers import HERE, Beside, Shared, Workers
+from otto_gpu.run.directory import write_atomically
+from otto_gpu.run.progress import Reporter
+from otto_gpu.run.workers import HERE, Beside, Shared, Workers
 
 WRITERS = 4  # where a GPU makes matrices faster than one thread writes them
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from otto_gpu.arrays import sent
 from otto_gpu.device.memory import free_bytes, give_back, pool_for_rapids, rapids
 from otto_gpu.errors import UserError
 
@@ -46,7 +45,11 @@ class Device:
     def bring(self, thing):
         """The thing (an array, or a dataclass, dict or tuple of them) with its arrays where this device computes; home() is
         the way back. On the CPU it is the same object."""
-        return sent(thing) if self.kind == "cuda" else thing
+        if self.kind == "cpu":
+            return thing
+        from otto_gpu.device.arrays import sent  # NumPy comes with it: the package's own import stays light
+
+        return sent(thing)
 
     def free_memory(self) -> int | None:
         """Bytes of GPU memory that new arrays can have; None on the CPU, where chunks have fixed sizes."""

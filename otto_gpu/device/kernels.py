@@ -15,8 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from types import FunctionType
 
-import otto_gpu
-from otto_gpu.compiled import kept
+from otto_gpu.device.compiled import kept
 
 THREADS = 128  # of a block
 WARP = 32  # of a block where there are few threads in all: then every multiprocessor of a GPU gets some
@@ -107,7 +106,7 @@ def _told(thing) -> str:
 @lru_cache(1)
 def _package() -> str:
     """What a body may call: the package's sources, and numba's versions."""
-    root = Path(otto_gpu.__file__).parent
+    root = Path(__file__).parents[1]
     found = sha256()
     for path in sorted(path for path in root.rglob("*.py") if "__pycache__" not in path.parts):
         found.update(f"{path.relative_to(root)}\n".encode() + path.read_bytes())

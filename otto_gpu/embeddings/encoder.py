@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from otto_gpu.device import Device
+from otto_gpu.device.hashing import HELD_OUT, uniform
 from otto_gpu.embeddings.settings import Encoder
 from otto_gpu.embeddings.table import Table, torch_device, training
 from otto_gpu.embeddings.vectors import normalised
 from otto_gpu.errors import MissingExtra
 from otto_gpu.events.log import EventLog
-from otto_gpu.hashing import HELD_OUT, uniform
 
 try:
     import torch

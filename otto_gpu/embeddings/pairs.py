@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otto_gpu.device.hashing import HELD_OUT, uniform
 from otto_gpu.embeddings.settings import Factorization, Seq2Seq
 from otto_gpu.events.log import EventLog
-from otto_gpu.hashing import HELD_OUT, uniform
 
 SMALLEST = 1_024  # a batch, unless the setting is smaller
 AUC_PAIRS = 200_000  # so many held-out pairs at most: the AUC's standard error is below .001

@@ -21,8 +21,8 @@ from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import SPLITS, load_period
-from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically
+from otto_gpu.run.directory import write_atomically
+from otto_gpu.run.progress import Reporter
 
 Told = Callable[[int, float], None]  # (epoch from 1, mean loss)
 Train = Callable[[EventLog, Told], tuple[np.ndarray, list[float]]]  # float32 [n_items, dim], loss per epoch

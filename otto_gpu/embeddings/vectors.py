@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from otto_gpu.errors import UserError
-from otto_gpu.run import write_atomically
+from otto_gpu.run.directory import write_atomically
 
 
 def normalised(array: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from otto_gpu.columns import AID, SESSION, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import TargetsConfig
-from otto_gpu.run import write_table
+from otto_gpu.run.directory import write_table
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
-from otto_gpu.run import write_table
+from otto_gpu.run.directory import write_table
 
 if TYPE_CHECKING:
     from otto_gpu.device import Device

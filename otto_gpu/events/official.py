@@ -27,7 +27,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.ids import dense_ids
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
-from otto_gpu.run import replacing
+from otto_gpu.run.directory import replacing
 
 HEADER = "session_type,labels"
 CHUNK_EVENTS = 500_000  # events, or aids, that are text at the same time

@@ -21,8 +21,8 @@ from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, split_log
 from otto_gpu.events.synthetic import synthetic_log
-from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically, write_table
+from otto_gpu.run.directory import write_atomically, write_table
+from otto_gpu.run.progress import Reporter
 
 
 def run(

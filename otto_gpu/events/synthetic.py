@@ -30,7 +30,7 @@ from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.visitors import DAY, HOUR, count, fill, permutation
-from otto_gpu.run import replacing
+from otto_gpu.run.directory import replacing
 
 START = 1_659_304_800_000  # Monday 2022-08-01 00:00 in Germany: OTTO's log begins there
 ITEMS_PER_SESSION = 1.86 / 12.9

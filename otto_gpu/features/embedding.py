@@ -12,12 +12,12 @@ from math import log
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import longest
 from otto_gpu.candidates.nearest import dot
+from otto_gpu.device.arrays import longest
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.features.catalogue import EMBEDDING, Column, Spec, register
 from otto_gpu.features.interaction import REDUCTIONS
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
-from otto_gpu.kernel import Kernel
 
 LAST = 5  # columns of single items
 CLOSE = 0.5  # the cosine from which on an item is close

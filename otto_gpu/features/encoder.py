@@ -8,8 +8,8 @@ import numpy as np
 from numba import njit, prange
 
 from otto_gpu.candidates.nearest import dot
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.features.catalogue import ENCODER, Column, Spec, register
-from otto_gpu.kernel import Kernel
 
 
 @dataclass(frozen=True)

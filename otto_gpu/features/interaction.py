@@ -12,11 +12,11 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, longest, pointers
+from otto_gpu.device.arrays import arrays_of, longest, pointers
+from otto_gpu.device.hashing import first_slot
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import WEIGHTINGS
-from otto_gpu.hashing import first_slot
-from otto_gpu.kernel import Kernel
 
 REDUCTIONS = ("mean", "sum", "max")
 N_WEIGHTINGS = len(WEIGHTINGS)  # known when the kernels are compiled: their innermost loops are unrolled

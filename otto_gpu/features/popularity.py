@@ -9,13 +9,13 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import pointers, ranges
-from otto_gpu.bisect import first_after
 from otto_gpu.device import CPU, Device
+from otto_gpu.device.arrays import pointers, ranges
+from otto_gpu.device.bisect import first_after
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS, weigh
-from otto_gpu.kernel import Kernel
 
 WINDOWS = {"3h": 10_800_000, "day": 86_400_000, "week": 604_800_000}  # milliseconds
 HOUR_MS = 3_600_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import longest
-from otto_gpu.kernel import Kernel
+from otto_gpu.device.arrays import longest
+from otto_gpu.device.kernel import Kernel
 
 AT_ONCE = 16  # columns that are copied at a time: their scratch stays in the nearest cache (64: 103 us a session, 16: 83)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from otto_gpu.hashing import NEGATIVES, SESSIONS, uniform
+from otto_gpu.device.hashing import NEGATIVES, SESSIONS, uniform
 
 
 def negative_share(positives: int, negatives: int, wanted: float) -> float:

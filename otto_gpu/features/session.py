@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, spread
 from otto_gpu.columns import recall_rank, recall_score
+from otto_gpu.device.arrays import arrays_of, spread
+from otto_gpu.device.kernel import Kernel
 from otto_gpu.features.catalogue import Column, Spec, register
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
-from otto_gpu.kernel import Kernel
 
 NEVER = -1.0  # minutes or events since the candidate was last seen, where it never was
 

@@ -13,13 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.arrays import home, pointers, ranges
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
 from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import CPU, Device
+from otto_gpu.device.arrays import home, pointers, ranges
 from otto_gpu.embeddings.vectors import load_queries, load_vectors, queries_path
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
@@ -29,9 +29,9 @@ from otto_gpu.features.catalogue import EMBEDDING, ENCODER, FeaturesConfig, narr
 from otto_gpu.features.compute import FeatureMaker, Knowledge
 from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.sampling import drawn_sessions, negative_share, sampled_rows
-from otto_gpu.progress import Reporter
-from otto_gpu.run import write_atomically, write_table
-from otto_gpu.workers import HERE, Shared, Workers
+from otto_gpu.run.directory import write_atomically, write_table
+from otto_gpu.run.progress import Reporter
+from otto_gpu.run.workers import HERE, Shared, Workers
 
 SPLIT = "validation"  # its labels train the rankers
 

@@ -8,10 +8,10 @@ from math import log
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, pointers
 from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.kernel import Kernel
+from otto_gpu.device.arrays import arrays_of, pointers
+from otto_gpu.device.kernel import Kernel
 
 WEIGHTINGS = ("one", "position", "type", "last_day", "time", "recsys")
 DAY_MS = 86_400_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from otto_gpu.hashing import FOLDS, uniform
+from otto_gpu.device.hashing import FOLDS, uniform
 
 
 def fold_of(sessions: np.ndarray, folds: int, seed: int) -> np.ndarray:

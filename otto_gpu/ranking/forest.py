@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, on_device
-from otto_gpu.kernel import Kernel
+from otto_gpu.device.arrays import arrays_of, on_device
+from otto_gpu.device.kernel import Kernel
 
 MOST_DEPTH = 5  # on the CPU: every node more is another comparison of all rows; at depth 6 XGBoost is as fast
 DEEPEST = 8  # on a GPU: 255 nodes of a tree, most of them empty where trees are deeper

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from otto_gpu.arrays import arrays_of
 from otto_gpu.device import Device
+from otto_gpu.device.arrays import arrays_of
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.scoring import some_rows, taken, way_of
 from otto_gpu.ranking.settings import RankingConfig
-from otto_gpu.run import write_atomically
+from otto_gpu.run.directory import write_atomically
 from otto_gpu.schema import nearest
 
 NAMES = "features.json"
@@ -32,7 +32,7 @@ def load_ranker(name: str):
     """The registry of rankers: a module with prepare, train, load, columns_of, predict and importance."""
     if name != "xgboost":
         raise UserError(f"ranking.ranker: unknown ranker {name!r}; {nearest(name, ['xgboost'])}")
-    from otto_gpu.ranking import xgb
+    from otto_gpu.ranking.rankers import xgb
 
     return xgb
 

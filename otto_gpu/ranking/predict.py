@@ -12,22 +12,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otto_gpu.arrays import ranges
 from otto_gpu.candidates.fuse import UNRANKED, Candidates
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.candidates.stage import load_part, parts
 from otto_gpu.columns import AID, SESSION
 from otto_gpu.device import Device
+from otto_gpu.device.arrays import ranges
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.features.compute import FeatureMaker
 from otto_gpu.features.stage import SPLIT
-from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.settings import RECALL, RankingConfig
-from otto_gpu.run import write_atomically, write_table
-from otto_gpu.workers import HERE, Shared, Workers
+from otto_gpu.run.directory import write_atomically, write_table
+from otto_gpu.run.progress import Reporter
+from otto_gpu.run.workers import HERE, Shared, Workers
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.arrays import arrays_of, home, moved, on_device
+from otto_gpu.device.arrays import arrays_of, home, moved, on_device
 from otto_gpu.device.memory import pool_for_rapids
 from otto_gpu.errors import MissingExtra
 from otto_gpu.ranking.forest import DEEPEST, MOST_DEPTH, Forest

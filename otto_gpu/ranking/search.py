@@ -16,7 +16,7 @@ from pathlib import Path
 
 from otto_gpu.errors import MissingExtra
 from otto_gpu.ranking.settings import Group, Search
-from otto_gpu.run import write_atomically
+from otto_gpu.run.directory import write_atomically
 
 try:
     import optuna

@@ -14,7 +14,6 @@ import numpy as np
 from otto_gpu.device import Device
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.features.stage import SPLIT
-from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import (
     POOL,
@@ -31,7 +30,8 @@ from otto_gpu.ranking.samples import More, Pooled, Samples
 from otto_gpu.ranking.scoring import way_of
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.ranking.trainer import Trainer
-from otto_gpu.workers import HERE, Shared, Workers
+from otto_gpu.run.progress import Reporter
+from otto_gpu.run.workers import HERE, Shared, Workers
 
 
 def train(

@@ -16,13 +16,13 @@ import numpy as np
 
 from otto_gpu.device import Device
 from otto_gpu.features.sampling import drawn_sessions
-from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import load_ranker
 from otto_gpu.ranking.samples import Pooled, Samples
 from otto_gpu.ranking.settings import Group, RankingConfig
-from otto_gpu.run import write_atomically
-from otto_gpu.workers import HERE, Shared, Workers
+from otto_gpu.run.directory import write_atomically
+from otto_gpu.run.progress import Reporter
+from otto_gpu.run.workers import HERE, Shared, Workers
 
 PREPARED_SHARE = 0.5  # of a GPU's free memory; training takes some of the rest
 

@@ -15,11 +15,11 @@ import numpy as np
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.features.stage import SPLIT
-from otto_gpu.progress import Reporter
 from otto_gpu.ranking.blend import best_lists, blended, grid, reciprocal_places
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.scores import Scores, score_parts
 from otto_gpu.ranking.settings import RECALL, BlendConfig, RankingConfig
+from otto_gpu.run.progress import Reporter
 
 
 def blend(

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from otto_gpu.command import Parser, run_command
 from otto_gpu.errors import UserError
-from otto_gpu.progress import Reporter
+from otto_gpu.run.progress import Reporter
 
 COMPARISON = "comparison.html"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from otto_gpu.candidates.recipes import EVERYTHING
 from otto_gpu.candidates.settings import FUSION
 from otto_gpu.errors import UserError
-from otto_gpu.outcome import Hits, paired
+from otto_gpu.outcome.scores import Hits, paired
 from otto_gpu.report.record import Record
 from otto_gpu.report.words import setting
 

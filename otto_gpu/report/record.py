@@ -17,7 +17,7 @@ from otto_gpu.columns import TS
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS
-from otto_gpu.outcome import METRICS, PREVIOUS, SCORES, Hits, load_metrics
+from otto_gpu.outcome.scores import METRICS, PREVIOUS, SCORES, Hits, load_metrics
 from otto_gpu.ranking.models import NAMES
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import explain

@@ -7,7 +7,7 @@ from pathlib import Path
 from otto_gpu.errors import UserError
 from otto_gpu.report.page import model_card, report_html
 from otto_gpu.report.record import Record
-from otto_gpu.run import write_atomically
+from otto_gpu.run.directory import write_atomically
 
 REPORT, CARD = "report.html", "model_card.md"
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from benchmarks.gpu_steps import STEPS
 from benchmarks.gpu_steps.step import GPU, Bench
-from otto_gpu import arrays, kernel
-from otto_gpu.device import Device
-from tests import cupy_on_numpy
+from otto_gpu.device import Device, arrays, kernel
 from tests.benchmarks.test_gpu import TINY
+from tests.device import cupy_on_numpy
 
 SIMULATED = ("machine", "kernels", "rules", "sessions")
 

@@ -64,7 +64,7 @@ def compiled() -> str:
 def test_the_devices_half_in_the_simulator(tmp_path):
     bench = Bench(HERE, CPU, TINY, tmp_path)
     kernels.beside(bench)
-    bench.put(kernels.CALLS, bench.get(kernels.CALLS)[:2])  # the others are tests/test_cudasim.py's
+    bench.put(kernels.CALLS, bench.get(kernels.CALLS)[:2])  # the others are tests/device/test_cudasim.py's
     bench.put(logs.LOG, synthetic_log(TINY.log))
     bench.put(logs.FEW, logs.World.of(synthetic_log(TINY.few)))
     done = subprocess.run(

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.arrays import longest
 from otto_gpu.candidates import lookup
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.recipes import KEYS, CandidatesConfig, Line, LongHistory, Recipe
-from otto_gpu.hashing import first_slot, table_size
+from otto_gpu.device.arrays import longest
+from otto_gpu.device.hashing import first_slot, table_size
 from tests.candidates.oracle import all_lists
 from tests.worlds import clicks_world, log_of, stack_of, synthetic_world, taobao_world
 

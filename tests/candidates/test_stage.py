@@ -22,7 +22,7 @@ from otto_gpu.embeddings.vectors import queries_path, save_vectors, vectors_path
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
+from otto_gpu.run.progress import Reporter
 from tests.runs import small
 
 CPU = Device("cpu", "for the test")

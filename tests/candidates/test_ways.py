@@ -10,8 +10,8 @@ from otto_gpu.candidates import ways
 from otto_gpu.candidates.nearest import Index
 from otto_gpu.candidates.ways import ByCuvs, ByFaiss, ByFaissOnGpu, ByGraph, ByTorch, choose
 from otto_gpu.device import Device
-from tests import cupy_on_numpy
 from tests.candidates.test_nearest import random_vectors
+from tests.device import cupy_on_numpy
 
 faiss = pytest.importorskip("faiss", reason="faiss is not installed")
 

@@ -8,15 +8,14 @@ import sys
 import numpy as np
 from hypothesis import HealthCheck, assume, example, given, settings
 
-from otto_gpu import arrays
 from otto_gpu.cooccurrence import row_kernel, rows
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight, TimeGap
-from otto_gpu.device import Device
+from otto_gpu.device import Device, arrays
 from otto_gpu.events.log import EventLog
-from tests import cupy_on_numpy
 from tests.cooccurrence.compare import assert_follows, assert_well_formed
 from tests.cooccurrence.oracle import oracle
 from tests.cooccurrence.strategies import DECAY, SESSION_OF_ALL, log_of, logs, rules
+from tests.device import cupy_on_numpy
 
 SIMULATED = Device("cuda", "numba's simulator")
 plain = row_kernel.compiled

@@ -14,7 +14,7 @@ from otto_gpu.embeddings.vectors import load_queries, load_vectors
 from otto_gpu.events.settings import SPLITS, TargetsConfig
 from otto_gpu.events.stage import load_period
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
+from otto_gpu.run.progress import Reporter
 from tests.runs import ROOT, small
 
 CPU = Device("cpu", "test")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from otto_gpu import arrays
+from otto_gpu.device import arrays
 from otto_gpu.features.catalogue import KNOWN, RANK, Catalogue, FeaturesConfig, Spec
 from otto_gpu.features.compute import FeatureMaker
 from tests.features.case import case_of

@@ -16,7 +16,7 @@ from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.features import stage
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
+from otto_gpu.run.progress import Reporter
 from tests.features.case import random_vectors
 from tests.runs import small
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import xgboost
 
-from otto_gpu.ranking import xgb
 from otto_gpu.ranking.forest import BLOCK, DEEPEST, MOST_DEPTH, Forest, _walk
+from otto_gpu.ranking.rankers import xgb
 
 
 def rows(n: int, columns: int = 7, missing: float = 0.0, seed: int = 0) -> np.ndarray:

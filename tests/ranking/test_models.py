@@ -15,11 +15,12 @@ from otto_gpu.device import choose_device
 from otto_gpu.errors import UserError
 from otto_gpu.features.stage import feature_maker
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
-from otto_gpu.ranking import trainer, xgb
+from otto_gpu.ranking import trainer
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.models import POOL, Models, training_order
+from otto_gpu.ranking.rankers import xgb
 from otto_gpu.ranking.train import train
+from otto_gpu.run.progress import Reporter
 from tests.runs import GROUP, small
 
 TARGETS = ["clicks", "carts", "orders"]

@@ -8,9 +8,10 @@ import pytest
 
 from otto_gpu.device import CPU
 from otto_gpu.errors import MissingExtra, UserError
-from otto_gpu.ranking import scoring, xgb
+from otto_gpu.ranking import scoring
 from otto_gpu.ranking.forest import DEEPEST, Forest
 from otto_gpu.ranking.models import Ensemble, Models
+from otto_gpu.ranking.rankers import xgb
 from otto_gpu.ranking.settings import RankingConfig
 from tests.gpus import a_gpu
 from tests.ranking.test_forest import booster, margins, rows

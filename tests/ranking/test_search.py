@@ -7,11 +7,11 @@ import pytest
 from otto_gpu.config import load_config
 from otto_gpu.device import choose_device
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.progress import Reporter
 from otto_gpu.ranking.search import best_settings
 from otto_gpu.ranking.settings import Group, Search
 from otto_gpu.ranking.train import train
-from otto_gpu.run import write_atomically
+from otto_gpu.run.directory import write_atomically
+from otto_gpu.run.progress import Reporter
 from tests.runs import GROUP, small
 
 SEARCH = Search(trials=8, startup=3, parameters=("depth", "learning_rate", "bins"))

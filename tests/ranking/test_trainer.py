@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from otto_gpu.device import Device, choose_device
-from otto_gpu.ranking import xgb
 from otto_gpu.ranking.folds import fold_of
+from otto_gpu.ranking.rankers import xgb
 from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.ranking.trainer import Trainer
 

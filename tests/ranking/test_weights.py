@@ -9,11 +9,11 @@ import pytest
 
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
-from otto_gpu.progress import Reporter
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.scores import ranked_lists
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.ranking.weights import blend
+from otto_gpu.run.progress import Reporter
 
 TARGETS = TargetsConfig(types=["clicks", "carts"], weights={"clicks": 1, "carts": 2}, next_only=[], k=3)
 RANKING = RankingConfig(folds=3, seed=5)

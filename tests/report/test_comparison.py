@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from otto_gpu.errors import UserError
-from otto_gpu.evaluate import paired_interval
 from otto_gpu.events.settings import TargetsConfig
-from otto_gpu.outcome import Hits
+from otto_gpu.metrics import paired_interval
+from otto_gpu.outcome.scores import Hits
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.report.__main__ import main
 from tests.report.conftest import settings

@@ -10,15 +10,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from otto_gpu.outcome import Hits
+from otto_gpu.outcome.scores import Hits
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.report.page import report_html
 from otto_gpu.report.record import Record
 from otto_gpu.report.sections import vectors
 from otto_gpu.report.stage import run
+from tests.outcome.test_submission import OTTO, kaggle, rows
 from tests.report.pages import Page
 from tests.runs import EMBEDDED, GROUP, TINY, frame, metrics, needs_embeddings, of_file, small, write_parquet
-from tests.test_submission import OTTO, kaggle, rows
 
 TARGETS = ["clicks", "carts", "orders"]
 

@@ -9,7 +9,7 @@ import pytest
 from otto_gpu.candidates.stage import parts
 from otto_gpu.events.labels import Labels
 from otto_gpu.pipeline import run_pipeline
-from otto_gpu.run import checksum
+from otto_gpu.run.directory import checksum
 from tests.runs import EMBEDDED, GROUP, artifacts, metrics, needs_embeddings, small
 
 # what tells figures of the test period, or holds its labels

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments; tests/test_resume.py kills in every stage, tests/test_run.py before every single step."""
+"""SIGKILL at random moments; tests/test_resume.py kills in every stage, tests/run/test_directory.py before every step."""
 
 import pytest
 

@@ -100,7 +100,9 @@ def test_where_neither_the_package_nor_the_home_may_be_written_kernels_are_compi
     temporary.mkdir()
     for place in (package, *package.rglob("*")):
         place.chmod(0o555 if place.is_dir() else 0o444)
-    told = "import os, otto_gpu.hashing, otto_gpu.compiled; print(otto_gpu.__file__, os.environ['NUMBA_CACHE_DIR'])"
+    told = (
+        "import os, otto_gpu.device.hashing, otto_gpu.device.compiled; print(otto_gpu.__file__, os.environ['NUMBA_CACHE_DIR'])"
+    )
     environment = {**os.environ, "PYTHONPATH": str(package), "HOME": "/proc/none", "TMPDIR": str(temporary)}
     for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
         environment.pop(name, None)

@@ -1,0 +1,191 @@
+"""The configuration of a run: the sections put together, YAML files, and changes from the command line.
+
+Each section is declared beside the code that it configures; stages are handed their sections and import none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.cooccurrence.settings import MatricesConfig
+from otto_gpu.embeddings.settings import ENCODER, EmbeddingsConfig
+from otto_gpu.errors import UserError
+from otto_gpu.events.log import TYPES
+from otto_gpu.events.settings import MOST_BYTES, EventsConfig, SplitConfig, TargetsConfig
+from otto_gpu.features.catalogue import FeaturesConfig
+from otto_gpu.ranking.settings import BlendConfig, RankingConfig
+from otto_gpu.schema import Section, explain, nearest
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs"  # in a checkout; an installed package has none
+MEMORY_GB = 8.0  # what the defaults of CHUNKS are made for
+CHUNKS = {
+    "events": ("chunk_bytes",),
+    "candidates": ("chunk_sessions",),
+    "features": ("chunk_rows",),
+    "ranking": ("batch_rows", "kept_mb"),
+}
+DEMO = {"name": "demo", "events": {"format": "synthetic"}}
+
+
+class Config(Section):
+    """A run: where the log is, who computes, and a section for each part of the way."""
+
+    name: str = Field("run", pattern=r"^[\w-][\w.-]*$", description="names the run directory: runs/<name>")
+    data: Path | None = Field(None, description="file, folder or glob with the log; --data goes before it")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: cuda where all that it takes is there, else cpu; cuda: an error where it is not"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="of the kernels, and of all models that are trained side by side; null: all cores"
+    )
+    memory_limit: float = Field(
+        MEMORY_GB,
+        ge=0.5,
+        le=10_000,
+        description="GB; the sizes of all chunks are in proportion to it, unless they are set to other than their defaults",
+    )
+    events: EventsConfig = EventsConfig()
+    split: SplitConfig = SplitConfig()
+    targets: TargetsConfig = TargetsConfig()
+    matrices: MatricesConfig = MatricesConfig()
+    embeddings: EmbeddingsConfig = EmbeddingsConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    ranking: RankingConfig = RankingConfig()
+    blend: BlendConfig = BlendConfig()
+
+    @model_validator(mode="after")
+    def _fits_together(self):
+        rules = self.matrices.rules
+        for name in self.candidates.matrices:
+            if name not in rules:
+                raise ValueError(f"candidates.recipes: there is no matrix rule {name!r}; {nearest(name, rules)}")
+        for name in self.features.rules or ():
+            if name not in rules:
+                raise ValueError(f"features.rules: there is no matrix rule {name!r}; {nearest(name, rules)}")
+        vectors = self.embeddings.known
+        wanted = {f"candidates.nearest.{name}": [source.vectors] for name, source in self.candidates.nearest.items()}
+        wanted["features.families"] = [ENCODER] if ENCODER in self.features.families else []
+        for where, names in wanted.items():
+            for name in names:
+                if name not in vectors:
+                    raise ValueError(f"{where}: the section embeddings has no vectors {name!r}; {nearest(name, vectors)}")
+        if "embedding" in self.features.families and not self.embeddings.names:
+            raise ValueError("features.families: 'embedding' needs vectors, but the section embeddings has none")
+        known = {*self.targets.types, *TYPES}
+        used = dict.fromkeys(self.candidates.bought, "candidates.bought")
+        used |= dict.fromkeys((self.events.types or {}).values(), "events.types")
+        for name, pairs in self.embeddings.factorization.items():
+            used |= dict.fromkeys(pairs.types or (), f"embeddings.factorization.{name}")
+        if self.embeddings.seq2seq:
+            used |= dict.fromkeys(self.embeddings.seq2seq.types or (), "embeddings.seq2seq")
+        for name, rule in rules.items():
+            named = (*(rule.left or ()), *(rule.right or ()), *(rule.weight.type_y or ()))
+            used |= dict.fromkeys(named, f"matrices.rules.{name}")
+        for name, where in used.items():
+            if name not in known:
+                raise ValueError(f"{where}: unknown type {name!r}; {nearest(name, known)}")
+        return self
+
+    def sized(self) -> Config:
+        """The same with its chunks as large as `memory_limit` allows."""
+        sections = {}
+        for name, sizes in CHUNKS.items():
+            section = getattr(self, name)
+            defaults = {size: type(section).model_fields[size].default for size in sizes}
+            wanted = {
+                s: max(int(d * self.memory_limit / MEMORY_GB), 1) for s, d in defaults.items() if getattr(section, s) == d
+            }
+            sections[name] = section.model_copy(update=wanted)
+            if name == "events":
+                sections[name] = sections[name].model_copy(
+                    update={"chunk_bytes": min(max(sections[name].chunk_bytes, 1 << 10), MOST_BYTES)}
+                )
+        return self.model_copy(update=sections)
+
+    @property
+    def vectors(self) -> set[str]:
+        """The vectors that features or candidates use: no others are trained."""
+        used = {source.vectors for source in self.candidates.nearest.values()}
+        used |= set(self.embeddings.names) if "embedding" in self.features.families else set()
+        return used | ({ENCODER} & set(self.features.families))
+
+
+def load_config(source: str | Path | dict | None = None, changes: Iterable[str] = (), **more: Any) -> Config:
+    """A validated Config from a YAML file, the name of one in configs/, or a dict; None is the demo.
+
+    changes: `key=value` with dotted keys and YAML values, such as `ranking.folds=5`; more: top-level keys (None: as it is).
+    Raises UserError in one line that names the key, and for an unknown key its nearest neighbour.
+    """
+    if source is None:
+        values, where = dict(DEMO), "the demo"
+    elif isinstance(source, dict):
+        values, where = dict(source), "config"
+    else:
+        path = _find(Path(source))
+        values, where = _read(path), str(path)
+    for change in changes:
+        _apply(values, change)
+    values.update({k: v for k, v in more.items() if v is not None})
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise explain(error, Config, where) from None
+
+
+def known_configs() -> list[str]:
+    return sorted(p.stem for p in FOLDER.glob("*.yaml"))
+
+
+def _find(path: Path) -> Path:
+    if path.is_file():
+        return path
+    named = FOLDER / f"{path.name}.yaml"
+    if len(path.parts) == 1 and not path.suffix and named.is_file():
+        return named
+    raise UserError(
+        f"--config {path}: no such file; names of the project's own configs: {', '.join(known_configs()) or 'none here'}"
+    )
+
+
+def _read(path: Path) -> dict:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f":{place.line + 1}" if place else ""
+        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: not valid YAML: nested too deeply") from None
+    if not isinstance(values, dict | None):
+        raise UserError(f"{path}: expected a mapping of sections, got {type(values).__name__}")
+    return values or {}
+
+
+def _apply(values: dict, change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {change}: expected key=value, such as ranking.folds=5")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise UserError(f"--set {change}: the value is not valid YAML") from None
+    *path, last = key.split(".")
+    place, default = values, Config().model_dump(mode="json")
+    for part in path:
+        default = default.get(part) if isinstance(default, dict) else None
+        # what is not given starts from its default, so that a change of one key leaves its neighbours
+        inner = default if place.get(part) is None else place[part]
+        if inner is not None and not isinstance(inner, dict):
+            raise UserError(f"--set {change}: {part!r} is not a section")
+        place[part] = dict(inner or {})
+        place = place[part]
+    place[last] = value

@@ -1,0 +1,119 @@
+"""The stage `submission`: the final lists in the user's own ids, the run's figures, and the table that shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+from rich.table import Table
+
+from otto_gpu.candidates.settings import FUSION
+from otto_gpu.events.labels import Labels
+from otto_gpu.events.official import write_submission
+from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.events.stage import SPLITS, load_ids
+from otto_gpu.metrics import count_hits, paired_interval, score
+from otto_gpu.outcome.scores import METRICS, SCORES, keep_previous, save_hits
+from otto_gpu.ranking.settings import RECALL, BlendConfig
+from otto_gpu.ranking.stage import ranked_lists
+from otto_gpu.run.directory import versions
+from otto_gpu.run.progress import Reporter
+
+
+def run(
+    folder: Path, run_dir: Path, targets: TargetsConfig, config: BlendConfig, embeddings: dict[str, dict],
+    stages: dict[str, dict], reporter: Reporter, resolved: dict,
+) -> dict:  # fmt: skip
+    """submission.csv, metrics.json, scores.parquet where the test period has labels, and what was there before in previous/.
+
+    embeddings: figures of the vectors by name; stages: manifests by name; resolved: the whole configuration, as it is told.
+    """
+    blend = json.loads((run_dir / "blend.json").read_text())
+    coverage = json.loads((run_dir / "candidates/coverage.json").read_text())
+    weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
+    metrics: dict = {}
+    for split in SPLITS:
+        lists, sessions = {}, None
+        for target in targets.names:
+            sessions, lists[target] = ranked_lists(run_dir, split, target, weights[target], targets.k, config.damping)
+        if split == "test":
+            own = load_ids(run_dir, "sessions").take(pa.array(sessions))
+            write_submission(folder / "submission.csv", own, targets.names, lists, load_ids(run_dir, "items"))
+        scores = folder / SCORES if split == "test" else None
+        metrics[split] = _figures(run_dir, split, targets, config, sessions, lists, scores) | {"coverage": coverage[split]}
+    metrics["blend"] = blend
+    metrics["embeddings"] = embeddings
+    metrics["events"] = json.loads((run_dir / "events/summary.json").read_text())
+    metrics["stages"] = {n: {"seconds": m["seconds"], "peak_memory_mb": m["peak_memory_mb"]} for n, m in stages.items()}
+    metrics["versions"] = versions()
+    metrics["config"] = resolved
+    (folder / METRICS).write_text(json.dumps(metrics, indent=1))
+    keep_previous(folder, run_dir, metrics)
+    return {"rows": len(sessions) * len(targets.names)}
+
+
+def _figures(
+    run_dir: Path, split: str, targets: TargetsConfig, config: BlendConfig, sessions, lists, scores: Path | None
+) -> dict:
+    """The score of the lists, that of the candidates' hand-set order on the same sessions, and the paired difference. scores: a
+    file for what the figures are made of; None: nowhere."""
+    path = run_dir / "labels" / f"{split}.parquet"
+    if not path.is_file():
+        return {"sessions": len(sessions), "labels": None}
+    labels = Labels.load(path)
+    hits, truth = count_hits(labels, lists, sessions, targets)
+    if scores is not None:
+        save_hits(scores, labels, hits, truth, load_ids(run_dir, "sessions"), load_ids(run_dir, "items"), targets)
+    by_recall = {}
+    for target in targets.names:
+        _, by_recall[target] = ranked_lists(run_dir, split, target, {RECALL: 1.0}, targets.k, config.damping)
+    hand_set, _ = count_hits(labels, by_recall, sessions, targets)
+    return score(hits, truth, targets) | {
+        "hand_set_order": score(hand_set, truth, targets),
+        "gain_over_hand_set_order": paired_interval(hits, hand_set, truth, targets),
+    }
+
+
+def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
+    """The closing tables: coverage and recall@k per target with 95 % intervals; seconds and peak memory per stage."""
+    name = f"recall@{targets.k}"
+    quality = Table(title="Quality (in brackets: 95 % interval, bootstrap over sessions)", title_justify="left")
+    for column in ("period", "figure", *targets.names, "weighted"):
+        quality.add_column(column, justify="left" if column in ("period", "figure") else "right", no_wrap=True)
+    for split in SPLITS:
+        figures = metrics[split]
+        # with learned fusion what stays of all that was named is the rankers' ceiling
+        everything = figures["coverage"].get(FUSION) or figures["coverage"]["all"]
+        period, size = f"{split}, {figures['sessions']:,} sessions", everything["candidates"]["mean"]
+        if figures["labels"] is None:
+            quality.add_row(period, f"no ground truth; {size:.0f} candidates a session", *("" for _ in targets.names), "")
+            continue
+        for depth in ("20", "50", "100", "all"):
+            values = [_text(everything[t][depth]) for t in targets.names]
+            what = f"coverage, all {size:.0f}" if depth == "all" else f"coverage at {depth}"
+            quality.add_row(period if depth == "20" else "", what, *values, "")
+        hand_set = figures["hand_set_order"]
+        values = [_text(hand_set[name][t]) for t in targets.names]
+        quality.add_row("", f"{name}, hand-set order", *values, _text(hand_set["weighted"]))
+        values = [_text(figures[name][t], figures["interval"], t) for t in targets.names]
+        quality.add_row(
+            "", name, *values, _text(figures["weighted"], figures["interval"], "weighted"), style="bold", end_section=True
+        )
+    costs = Table(title="Cost", title_justify="left")
+    for column in ("stage", "seconds", "peak memory, MB"):
+        costs.add_column(column, justify="left" if column == "stage" else "right")
+    stages = metrics["stages"]
+    for stage, cost in stages.items():
+        costs.add_row(stage, f"{cost['seconds']:,.1f}", f"{cost['peak_memory_mb']:,}")
+    seconds, memory = ([cost[key] for cost in stages.values()] for key in ("seconds", "peak_memory_mb"))
+    costs.add_row("all", f"{sum(seconds):,.1f}", f"{max(memory):,}", style="bold")
+    for table in (quality, costs):
+        reporter.show(table)
+
+
+def _text(value: float | None, interval: dict | None = None, key: str = "") -> str:
+    if value is None:
+        return "absent"
+    bounds = interval.get(key) if interval else None
+    return f"{value:.3f}" + (f" [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else "")

@@ -1,0 +1,1 @@
+"""The kinds of rankers, one file each."""
