@@ -27,16 +27,16 @@ from otto_gpu.events.settings import SplitConfig, TargetsConfig
 from otto_gpu.events.split import split_log
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.features.catalogue import FeaturesConfig
-from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.compute import FeatureMaker, PeriodState
 from otto_gpu.features.interaction import REDUCTIONS
 from otto_gpu.features.weightings import WEIGHTINGS, HistoryItems
 
 
-def by_merging(made: Candidates, knowledge: Knowledge, matrices: dict[str, pd.DataFrame]) -> np.ndarray:
+def by_merging(made: Candidates, period_state: PeriodState, matrices: dict[str, pd.DataFrame]) -> np.ndarray:
     """float32 [m, columns], the families `matrix` and `rank` as DataFrames make them: every candidate beside every item of its
     history, the matrix joined, the weights multiplied, each candidate's rows grouped, then the session's candidates ranked."""
-    histories = knowledge.histories.chunk(made.sessions)
-    items = HistoryItems.of(histories, knowledge.item_events, knowledge.type_weight)
+    histories = period_state.histories.chunk(made.sessions)
+    items = HistoryItems.of(histories, period_state.item_events, period_state.type_weight)
     rows = pd.DataFrame({"place": np.repeat(np.arange(len(made.sessions)), np.diff(made.pointer)), "aid_y": made.aid})
     rows["row"] = np.arange(len(rows))
     history = pd.DataFrame({"place": np.repeat(np.arange(len(made.sessions)), np.diff(items.pointer)), "aid_x": items.aid})
@@ -54,18 +54,20 @@ def by_merging(made: Candidates, knowledge: Knowledge, matrices: dict[str, pd.Da
     return np.concatenate([features, ranks.to_numpy(np.float32)], axis=1)
 
 
-def merging(made: Candidates, knowledge: Knowledge, matrices, config: CandidatesConfig, types, repeats: int) -> dict[str, dict]:
+def merging(
+    made: Candidates, period_state: PeriodState, matrices, config: CandidatesConfig, types, repeats: int
+) -> dict[str, dict]:
     """Timings of the families `matrix` and `rank` by kernel and by merging. UserError where they do not agree."""
-    maker = FeatureMaker(FeaturesConfig(families=("matrix", "rank")), knowledge, config.sources, types)
+    maker = FeatureMaker(FeaturesConfig(families=("matrix", "rank")), period_state, config.sources, types)
     ours, merged, first = (
         maker.make(made),
-        by_merging(made, knowledge, matrices),
+        by_merging(made, period_state, matrices),
         len(maker.catalogue) - len(maker.catalogue.ranked),
     )
     # sums in float32 and float64 may order near-ties differently: nearly all ranks must be equal, and all values close
     if not np.allclose(ours[:, :first], merged[:, :first], rtol=1e-4, atol=1e-6) or (ours != merged)[:, first:].mean() > 0.01:
         raise UserError("the features of the matrices by kernel and by merging do not agree")
-    ways = {"matrix_kernel": lambda: maker.make(made), "matrix_merged": lambda: by_merging(made, knowledge, matrices)}
+    ways = {"matrix_kernel": lambda: maker.make(made), "matrix_merged": lambda: by_merging(made, period_state, matrices)}
     found = alternate(ways, repeats)
     return {name: timing | {"rows": len(made), "columns": len(maker.catalogue)} for name, timing in found.items()}
 
@@ -90,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         return fuse(period.sessions, histories, {r: named[r] for r in config.outputs}, popular, config, log.types)
 
     made = candidates()
-    maker = FeatureMaker(FeaturesConfig(), Knowledge.of(known, period.history, stack, config), config.sources, log.types)
+    maker = FeatureMaker(FeaturesConfig(), PeriodState.of(known, period.history, stack, config), config.sources, log.types)
 
     def features() -> None:
         for first, last in ranges(made.pointer, FeaturesConfig().chunk_rows):
@@ -100,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     found = alternate({"candidates": candidates, "features": features}, args.repeats)
     frames = {name: matrix.to_frame() for name, matrix in matrices.items()}
     found |= merging(
-        made.rows(0, min(len(made.sessions), args.merged)), maker.knowledge, frames, config, log.types, args.repeats
+        made.rows(0, min(len(made.sessions), args.merged)), maker.period_state, frames, config, log.types, args.repeats
     )
     found["candidates"] |= {"sessions": len(period.sessions), "per_session": len(made) / len(period.sessions)}
     found["candidates"]["sessions_per_s"] = len(period.sessions) / found["candidates"]["median_s"]

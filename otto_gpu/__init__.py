@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 
-from otto_gpu.device.compiled import keep_somewhere
+from otto_gpu.device.compiled import ensure_cache_folder
 
 __version__ = "0.1.0"
 
@@ -24,7 +24,7 @@ _HOMES = {
 
 __all__ = ["__version__", *_HOMES]
 
-keep_somewhere()
+ensure_cache_folder()
 
 
 def __getattr__(name: str):

@@ -17,11 +17,11 @@ import pyarrow as pa
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.trace import trace
 from otto_gpu.command import Parser, run_command
-from otto_gpu.device.arrays import home
+from otto_gpu.device.arrays import to_host
 from otto_gpu.errors import UserError
 from otto_gpu.events.incoming import Incoming
 from otto_gpu.events.log import EventLog
-from otto_gpu.ranking.blend import blended, reciprocal_places
+from otto_gpu.ranking.blend import blended, reciprocal_ranks
 from otto_gpu.recommend import Recommender, Scored, read_sessions
 from otto_gpu.schema import nearest
 
@@ -52,13 +52,13 @@ def explain(recommender: Recommender, events, aid, target: str | None = None, to
     weights, groups; with the bias and the features not shown they add up to the score. They explain the models' score; the
     blend ranks by the places that come of it.
     """
-    with recommender.at_work():
+    with recommender.exclusive():
         return _explained(recommender, recommender.reader.read(events), aid, target, top)
 
 
 def explain_log(recommender: Recommender, log: EventLog, aid, target: str | None = None, top: int = 10) -> dict:
     """As explain, for a log of one session that is read already, with its own ids."""
-    with recommender.at_work():
+    with recommender.exclusive():
         return _explained(recommender, recommender.reader.of_log(log), aid, target, top)
 
 
@@ -87,7 +87,7 @@ def _explained(recommender: Recommender, incoming: Incoming, aid, target: str | 
 def reasons(recommender: Recommender, events, k: int | None = None) -> dict:
     """The lists of one session, each item with why: {target: [{"aid", "rank" from 1, "sources": as explain's, the best two with
     the key item that gave most}]}; without a source, a popular item."""
-    with recommender.at_work():
+    with recommender.exclusive():
         incoming = recommender.reader.read(events)
         if len(incoming) != 1:
             raise UserError(f"expected the events of one session, got {len(incoming)} sessions")
@@ -145,7 +145,7 @@ def _of_target(recommender: Recommender, session: Session, item: int, target: st
     scored, row = session.scored, session.row[item]
     groups, scores = recommender.groups(target), scored.scores[target]
     weights = [recommender.weights[target].get(g, 0.0) for g in groups]
-    places = reciprocal_places(scored.candidates.pointer, scores, recommender.config.blend.damping)
+    places = reciprocal_ranks(scored.candidates.pointer, scores, recommender.config.blend.damping)
     final = blended(places, weights)
     blend = [
         {"group": g, "weight": w, "place": int((places[:, i] > places[row, i]).sum()) + 1}
@@ -159,7 +159,7 @@ def _of_target(recommender: Recommender, session: Session, item: int, target: st
 def _features(recommender: Recommender, session: Session, target: str, row: int, weights: dict[str, float], top: int) -> dict:
     """{"bias", "features"} of the models' scores; nothing where the target has no models."""
     features = session.scored.features
-    found = None if features is None else recommender.models.contributions(target, home(features[row : row + 1]), weights)
+    found = None if features is None else recommender.models.contributions(target, to_host(features[row : row + 1]), weights)
     if found is None:
         return {"bias": None, "features": []}
     names, values, contributions, bias = found

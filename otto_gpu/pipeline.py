@@ -26,7 +26,7 @@ from otto_gpu.embeddings.settings import EmbeddingsConfig
 from otto_gpu.errors import UserError
 from otto_gpu.run.directory import Run, Stage, data_identity, write_atomically
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Workers
+from otto_gpu.run.workers import IN_PROCESS, Workers
 from otto_gpu.schema import nearest
 
 STAGES = {
@@ -115,7 +115,7 @@ def _check_cluster(cluster: str | None, device: Device) -> None:
 
 def _workers(cluster: str | None, run: Run, threads: int | None) -> AbstractContextManager[Workers]:
     if cluster is None:
-        return nullcontext(HERE)
+        return nullcontext(IN_PROCESS)
     from otto_gpu.run.distributed import cluster_of
 
     return cluster_of(cluster, run.directory, threads, run.reporter)
@@ -137,7 +137,7 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
     return data, data_files(data, config.events)
 
 
-def stages(config: Config, data: Path | None, run: Run, device: Device, workers: Workers = HERE) -> list[Stage]:
+def stages(config: Config, data: Path | None, run: Run, device: Device, workers: Workers = IN_PROCESS) -> list[Stage]:
     """The stages with what each depends on. What a stage needs is imported when it runs: a run with nothing to do is quick."""
     c, there = config, run.directory
     vectors = c.embeddings.only(c.vectors)

@@ -20,18 +20,18 @@ import numpy as np
 import pyarrow as pa
 
 from otto_gpu.candidates.fuse import Candidates, popular_items
-from otto_gpu.candidates.fusion import FUSION, Inputs, choose, fused, kept, load_models
+from otto_gpu.candidates.fusion import FUSION, CandidateFeatures, choose, fused, kept, load_models
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.sources import Sources
 from otto_gpu.command import Parser, run_command
 from otto_gpu.config import Config, load_config
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import Device, choose_device
-from otto_gpu.device.arrays import home, ranges
+from otto_gpu.device.arrays import ranges, to_host
 from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_vectors, load_weights
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import doubted_unit
+from otto_gpu.events.checks import suspicious_unit
 from otto_gpu.events.incoming import Incoming, Reader, within
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_submission
@@ -130,13 +130,13 @@ class Recommender:
             self.models = Models.load(run_dir, c.ranking, c.targets, device, n)
             self._inputs = self._fusion = None
             if c.candidates.fusion:
-                self._inputs = Inputs(known, period.history, device)
+                self._inputs = CandidateFeatures(known, period.history, device)
                 self._fusion = load_models(run_dir / "candidates" / FUSION, c.candidates.fusion, device)
             self.maker = feature_maker(
                 run_dir, SPLIT, c.features, c.candidates, c.targets, tuple(c.matrices.rules), c.embeddings.names, period,
                 c.candidates.matrices, device,
             )  # fmt: skip
-        self.sources = Sources.of(run_dir, SPLIT, known, c.candidates, device, self.maker.knowledge.stack)
+        self.sources = Sources.of(run_dir, SPLIT, known, c.candidates, device, self.maker.period_state.stack)
         self._encoder = self._load_encoder()
         blend = json.loads((run_dir / "blend.json").read_text())
         self.weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
@@ -164,16 +164,16 @@ class Recommender:
         sessions, of which there may be no events. A list is shorter than k where there are fewer candidates. UserError for what
         is no event.
         """
-        with self.at_work():
+        with self.exclusive():
             return self.lists(self.reader.read(events, sessions), k)
 
     def recommend_log(self, log: EventLog, k: int | None = None) -> Recommendations:
         """As recommend, for a log that is read already, with its own ids."""
-        with self.at_work():
+        with self.exclusive():
             return self.lists(self.reader.of_log(log), k)
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """One call at a time, on its threads; around what follows."""
         with self._lock, self._on_threads():
             yield
@@ -222,7 +222,7 @@ class Recommender:
     @cached_property
     def stack(self) -> MatrixStack:
         """The matrices, in the host's memory; of a device's own they are brought there once."""
-        return home(self.sources.stack)
+        return to_host(self.sources.stack)
 
     def in_time(self, log: EventLog) -> EventLog:
         """The log with its sessions in the time that the run knows."""
@@ -298,7 +298,7 @@ def _run(given: argparse.Namespace) -> int:
     reporter = Reporter()
     recommender = Recommender.load(given.run, given.device, given.threads)
     read = read_sessions(given.sessions, recommender.config)
-    if doubt := doubted_unit(read.log.ts, recommender.config.events.ts_unit):
+    if doubt := suspicious_unit(read.log.ts, recommender.config.events.ts_unit):
         reporter.say(f"warning: {doubt}, as in the run's log")
     made = recommender.recommend_log(read.log, given.k)
     made.write(given.out)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_steps.demo import agreement
-from otto_gpu.candidates.ways import ByTorch
+from otto_gpu.candidates.search_backends import ByTorch
 from otto_gpu.config import load_config
 from otto_gpu.pipeline import run_pipeline
 from tests.gpus import a_gpu

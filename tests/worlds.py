@@ -18,7 +18,7 @@ from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
 from otto_gpu.events.split import split_log
 from otto_gpu.events.synthetic import synthetic_log
-from otto_gpu.features.compute import Knowledge
+from otto_gpu.features.compute import PeriodState
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,8 @@ class World:
         return popular_items(self.known, self.config.popular_days)
 
     @cached_property
-    def knowledge(self) -> Knowledge:
-        return Knowledge.of(self.known, self.history, self.stack, self.config)
+    def period_state(self) -> PeriodState:
+        return PeriodState.of(self.known, self.history, self.stack, self.config)
 
     def some_sessions(self, n: int) -> np.ndarray:
         """n sessions, the longest and a shortest among them."""

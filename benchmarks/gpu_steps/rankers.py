@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from benchmarks.gpu_steps.step import GPU, Bench
-from otto_gpu.device.arrays import home
+from otto_gpu.device.arrays import to_host
 from otto_gpu.errors import MissingExtra
 
 COLUMNS = 128
@@ -45,11 +45,11 @@ def train(bench: Bench, depth: int, bins: int) -> dict:
     held = bench.sizes.held
     features, labels = rows(bench.sizes.rows + held)
     began = time.perf_counter()
-    data = xgboost.QuantileDMatrix(bench.device.bring(features[held:]), labels[held:], max_bin=bins)
+    data = xgboost.QuantileDMatrix(bench.device.to_device(features[held:]), labels[held:], max_bin=bins)
     prepared = time.perf_counter()
     model = xgboost.train(_params(bench, depth, bins), data, bench.sizes.rounds)
     trained = time.perf_counter()
-    bench.keep({"auc": _auc(labels[:held], _margins(model, bench.device.bring(features[:held])))})
+    bench.keep({"auc": _auc(labels[:held], _margins(model, bench.device.to_device(features[:held])))})
     seconds = {"prepare_s": prepared - began, "train_s": trained - prepared}
     return {"ok": _placed(bench, model), "rows": bench.sizes.rows, "rounds": bench.sizes.rounds, **seconds}
 
@@ -94,25 +94,26 @@ class Scorer:
     @cached_property
     def _model(self):
         xgboost, (features, labels) = _xgboost(), rows(self._bench.sizes.learnt, seed=2)
-        data = xgboost.QuantileDMatrix(self._bench.device.bring(features), labels, max_bin=64)
+        data = xgboost.QuantileDMatrix(self._bench.device.to_device(features), labels, max_bin=64)
         return xgboost.train(_params(self._bench, self._depth, 64), data, self._bench.sizes.trees)
 
     @cached_property
     def _rows(self):
         """On the device."""
-        return self._bench.device.bring(rows(self._bench.sizes.scored, seed=3)[0])
+        return self._bench.device.to_device(rows(self._bench.sizes.scored, seed=3)[0])
 
     @cached_property
     def _expected(self) -> np.ndarray:
         on_host = self._model.copy()
         on_host.set_param({"device": "cpu"})
-        return on_host.inplace_predict(home(self._rows[:CHECKED]), predict_type="margin")
+        return on_host.inplace_predict(to_host(self._rows[:CHECKED]), predict_type="margin")
 
     def score(self, way: str) -> dict:
         from otto_gpu.ranking.rankers.xgb import score_margins
-        from otto_gpu.ranking.scoring import taken
+        from otto_gpu.ranking.scoring import take_columns
 
-        expected, rows = self._expected, taken(self._rows, np.arange(COLUMNS), way)  # as a pipeline's rows lie for this way
+        # as a pipeline's rows lie for this way
+        expected, rows = self._expected, take_columns(self._rows, np.arange(COLUMNS), way)
         timing, margins = self._bench.timed(lambda: score_margins(self._model, rows, way, self._bench.device), 2)
         apart = float(np.abs(margins[:CHECKED] - expected).max())
         sizes = {"rows": len(margins), "trees": self._bench.sizes.trees}
@@ -145,5 +146,5 @@ def _margins(model, features):
 def _auc(labels: np.ndarray, scores) -> float:
     from otto_gpu.embeddings.pairs import auc
 
-    scores = home(scores)
+    scores = to_host(scores)
     return auc(scores[labels > 0], scores[labels == 0])

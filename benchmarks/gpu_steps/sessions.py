@@ -13,9 +13,9 @@ from benchmarks.gpu_steps.watch import watched
 from otto_gpu.candidates.fuse import Candidates, popular_items
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.sources import Sources
-from otto_gpu.device.arrays import home, ranges
+from otto_gpu.device.arrays import ranges, to_host
 from otto_gpu.features.catalogue import FeaturesConfig
-from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.compute import FeatureMaker, PeriodState
 
 COMPARED = 200  # sessions whose features are
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}
@@ -45,17 +45,17 @@ class Work:
     def sources(self) -> Sources:
         world, device = self.world, self._bench.device
         popular = popular_items(world.known, world.config.popular_days, device)
-        return Sources(world.config, world.known.types, device, device.bring(world.stack), {}, popular)
+        return Sources(world.config, world.known.types, device, device.to_device(world.stack), {}, popular)
 
     @cached_property
     def histories(self) -> Histories:
-        return self._bench.device.bring(Histories.of(self.world.history, self.world.config, self._bench.device))
+        return self._bench.device.to_device(Histories.of(self.world.history, self.world.config, self._bench.device))
 
     @cached_property
     def maker(self) -> FeatureMaker:
         world, device = self.world, self._bench.device
-        knowledge = Knowledge.of(world.known, world.history, world.stack, world.config, device=device)
-        return FeatureMaker(self._config, knowledge, world.config.sources, world.known.types, device)
+        period_state = PeriodState.of(world.known, world.history, world.stack, world.config, device=device)
+        return FeatureMaker(self._config, period_state, world.config.sources, world.known.types, device)
 
     @cached_property
     def made(self) -> list[Candidates]:
@@ -90,7 +90,7 @@ class Work:
         rows = sum(map(len, self.made))
         timing, columns = self._bench.timed(self._featured, 1)
         some = self.made[0].rows(0, min(COMPARED, len(self.made[0].sessions)))
-        self._bench.keep({"features": home(self.maker.make(some))})
+        self._bench.keep({"features": to_host(self.maker.make(some))})
         return {"rows": rows, "columns": columns, "rows_per_s": rows / timing["median_s"], **timing}
 
     def kernels(self) -> dict:

@@ -32,7 +32,7 @@ def _log(bench: Bench) -> EventLog:
 
 def search(bench: Bench) -> dict:
     """Exactly, by products with all vectors."""
-    from otto_gpu.candidates.ways import ByTorch
+    from otto_gpu.candidates.search_backends import ByTorch
     from otto_gpu.embeddings.table import torch_device
 
     random = np.random.default_rng(0)

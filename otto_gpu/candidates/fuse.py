@@ -13,7 +13,7 @@ from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.lookup import Histories, touch
 from otto_gpu.columns import AID, SESSION, recall_rank, recall_score
 from otto_gpu.device import CPU, Device
-from otto_gpu.device.arrays import arrays_of, home, order_by, pointers
+from otto_gpu.device.arrays import arrays_of, order_by, pointers, to_host
 from otto_gpu.device.hashing import first_slot, table_size
 from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
@@ -102,7 +102,7 @@ def popular_items(known: EventLog, days: float, device: Device = CPU) -> np.ndar
     there = known.on(device)
     recent = there.aid[there.ts >= known.span[1] - days * 86_400_000]
     counts, total = (np.bincount(aid, minlength=known.n_items) for aid in (recent, there.aid))
-    return home(order_by(-counts, -total)[: int(np.count_nonzero(total))].astype(np.int32))
+    return to_host(order_by(-counts, -total)[: int(np.count_nonzero(total))].astype(np.int32))
 
 
 def fuse(

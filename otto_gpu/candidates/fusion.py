@@ -22,7 +22,7 @@ from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
 from otto_gpu.candidates.settings import FUSION, Fusion
 from otto_gpu.columns import recall_rank, recall_score
 from otto_gpu.device import CPU
-from otto_gpu.device.arrays import arrays_of, home, order_by, pointers
+from otto_gpu.device.arrays import arrays_of, order_by, pointers, to_host
 from otto_gpu.device.bisect import first_after
 from otto_gpu.device.boosters import check_device
 from otto_gpu.device.hashing import FOLDS, uniform
@@ -40,7 +40,7 @@ WINDOWS = {"hour": 3_600_000, "day": 86_400_000}  # milliseconds
 MINUTE_MS = 60_000
 
 
-class Inputs:
+class CandidateFeatures:
     """What the model knows about candidates: `of(candidates)` float32 [m, n], `names(sources)` their n names.
 
     How much the item is wanted: its share of all known events and of those of the log's last day (the test period knows a
@@ -59,8 +59,8 @@ class Inputs:
         self._shares = np.column_stack([c / max(int(c.sum()), 1) for c in (counts, latest)]).astype(np.float32)
         self._history = history
 
-    def for_sessions(self, history: EventLog) -> Inputs:
-        """The same knowledge, asked about the sessions of another log."""
+    def for_sessions(self, history: EventLog) -> CandidateFeatures:
+        """The same, asked about the sessions of another log."""
         other = copy(self)
         other._history = history
         return other
@@ -72,7 +72,7 @@ class Inputs:
 
     def of(self, candidates: Candidates) -> np.ndarray:
         now = self._history.ts[self._history.starts[candidates.sessions + 1] - 1]
-        candidates, now = self._device.bring((candidates, now))
+        candidates, now = self._device.to_device((candidates, now))
         xp, n = self._device.arrays(), len(candidates.sources)
         out = xp.empty((len(candidates), len(self.names(candidates.sources))), np.float32)
         there = candidates.ranks >= 0
@@ -107,7 +107,9 @@ def _every_session(rows, candidates, now, pointer, times, windows, out):
 _wanted_until = Kernel(_every_session, session_wanted_until)
 
 
-def fused(candidates: Candidates, models: Models | None, inputs: Inputs, sessions: np.ndarray | None = None) -> np.ndarray:
+def fused(
+    candidates: Candidates, models: Models | None, inputs: CandidateFeatures, sessions: np.ndarray | None = None
+) -> np.ndarray:
     """float32 [m], by which the best are chosen: the models' scores or, where too few sessions were there to learn from,
     reciprocal ranks. sessions: as that of Models.score."""
     return reciprocal_ranks(candidates) if models is None else models.score(inputs.of(candidates), sessions)
@@ -144,7 +146,7 @@ class Models:
 
 
 def _margins(booster, inputs: np.ndarray) -> np.ndarray:
-    return home(booster.inplace_predict(inputs, predict_type="margin", validate_features=False))
+    return to_host(booster.inplace_predict(inputs, predict_type="margin", validate_features=False))
 
 
 def _with_a_positive(candidates: Candidates, positive: np.ndarray) -> np.ndarray:
@@ -156,7 +158,7 @@ def _with_a_positive(candidates: Candidates, positive: np.ndarray) -> np.ndarray
 Parts = Iterable[tuple[Candidates, dict[str, np.ndarray]]]  # (candidates, {target: bool [m], which are ground truth})
 
 
-def lessons(parts: Parts) -> tuple[int, int]:
+def training_size(parts: Parts) -> tuple[int, int]:
     """(sessions with ground truth among their candidates, candidates of all sessions)."""
     sessions, rows = 0, 0
     for candidates, labels in parts:
@@ -172,7 +174,14 @@ def _with_ground_truth(candidates: Candidates, labels: dict[str, np.ndarray]) ->
 
 
 def train(
-    place: Path, parts: Parts, rows: int, weights: dict[str, float], inputs: Inputs, sources, config: Fusion, device: Device
+    place: Path,
+    parts: Parts,
+    rows: int,
+    weights: dict[str, float],
+    inputs: CandidateFeatures,
+    sources,
+    config: Fusion,
+    device: Device,
 ) -> Models:
     """The models of all folds, kept in the folder `place` as fold-{k}.ubj; if all are there, none is trained.
 
@@ -185,7 +194,7 @@ def train(
     if not all(p.exists() for p in paths):
         place.mkdir(parents=True, exist_ok=True)
         table = _training_rows(parts, config.max_rows / max(rows, 1), weights, inputs, config)
-        names = Inputs.names(sources)
+        names = CandidateFeatures.names(sources)
         # a model's bits hang on its number of threads: every one gets a single thread, and they share the machine
         workers = 1 if device.kind == "cuda" else min(numba.get_num_threads(), config.folds)
         with ThreadPoolExecutor(workers) as pool:
@@ -208,7 +217,7 @@ def load_models(place: Path, config: Fusion, device: Device) -> Models | None:
     return Models(boosters, config)
 
 
-def _training_rows(parts: Parts, share: float, weights: dict[str, float], inputs: Inputs, config: Fusion):
+def _training_rows(parts: Parts, share: float, weights: dict[str, float], inputs: CandidateFeatures, config: Fusion):
     """(inputs float32 [m, n], gain float64 [m]: the weights of the targets whose ground truth it is, fold int64 [m])."""
     gathered = []
     for candidates, labels in parts:
@@ -216,13 +225,13 @@ def _training_rows(parts: Parts, share: float, weights: dict[str, float], inputs
         sizes = np.diff(candidates.pointer)
         chosen = np.repeat(_with_ground_truth(candidates, labels) & (drawn < share), sizes)
         gain = sum((weights[t] * mask for t, mask in labels.items()), np.zeros(len(candidates)))
-        gathered.append((home(inputs.of(candidates.where(chosen))), gain[chosen], np.repeat(fold, sizes)[chosen]))
+        gathered.append((to_host(inputs.of(candidates.where(chosen))), gain[chosen], np.repeat(fold, sizes)[chosen]))
     return tuple(np.concatenate(column) for column in zip(*gathered, strict=True))
 
 
 def _train_fold(xgboost, k: int, inputs, gain, fold, names: list[str], config: Fusion, device: Device) -> bytearray:
     mine = fold != k
-    inputs, gain = device.bring(inputs[mine]), gain[mine]
+    inputs, gain = device.to_device(inputs[mine]), gain[mine]
     positive = gain > 0
     weight = np.where(positive, gain / np.mean(gain[positive]), 1.0)  # as many positives as there are, whatever their gains
     data = xgboost.QuantileDMatrix(inputs, label=positive, weight=weight, feature_names=names, max_bin=64, nthread=1)
@@ -257,7 +266,7 @@ def kept(candidates: Candidates) -> np.ndarray:
     return candidates.ranks[:, -1] != UNRANKED
 
 
-def chosen_as(candidates: Candidates, chosen: Candidates) -> Candidates:
+def with_fusion_of(candidates: Candidates, chosen: Candidates) -> Candidates:
     """choose() again, from what it kept: candidates of the same sessions, all of `chosen` among them, in the same order."""
     one, other = ((c.session.astype(np.int64) << 32) | c.aid for c in (candidates, chosen))
     scores, ranks = np.zeros(len(candidates), np.float32), np.full(len(candidates), UNRANKED, np.int16)

@@ -12,7 +12,7 @@ from otto_gpu.candidates.keys import ALL, BITS, key_bits
 from otto_gpu.candidates.recipes import CandidatesConfig, Recipe
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import CPU, Device, kernel
-from otto_gpu.device.arrays import arrays_of, home, longest, on_device, pointers, spread
+from otto_gpu.device.arrays import arrays_of, longest, on_device, pointers, spread, to_host
 from otto_gpu.device.hashing import first_slot, table_size
 from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
@@ -81,7 +81,7 @@ def _alike(histories: Histories, stack: MatrixStack, config: CandidatesConfig) -
     """
     lengths = np.diff(histories.starts)
     order = np.argsort(-lengths, kind="stable")
-    lengths, names, first = home(lengths[order]), list(config.recipes), 0
+    lengths, names, first = to_host(lengths[order]), list(config.recipes), 0
     recipes = [(encode_lines(r, stack, names), _width(r, config)) for r in config.recipes.values()]
     n_items = stack.pointer.shape[1] - 1
     least = kernel.MOST_WORKERS >> 6  # where memory is short, threads do several sessions each: launches have their price too

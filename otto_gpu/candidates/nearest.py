@@ -1,7 +1,7 @@
 """Candidates from vectors: the items whose vectors lie nearest to a session's.
 
-Whoever searches (ways.py), the products are added up once more in one order, and ties go to the smaller item: exact ways give
-the same lists.
+Whatever searches (search_backends.py), the products are added up once more in one order, and ties go to the smaller item: exact
+searches give the same lists.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit, prange
 
 from otto_gpu.candidates.keys import ALL
+from otto_gpu.candidates.search_backends import choose
 from otto_gpu.candidates.settings import Nearest
-from otto_gpu.candidates.ways import choose
 
 if TYPE_CHECKING:
     from otto_gpu.candidates.lookup import Histories
@@ -70,7 +70,7 @@ def nearest_vectors(
     return Index(vectors, device).nearest(queries, size)
 
 
-def name_nearest(
+def nearest_items(
     histories: Histories, queries: np.ndarray | None, vectors: np.ndarray, config: Nearest, index: Index | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(aids int32 [S, size] padded with -1, scores float32 [S, size]) of the sessions of `histories`, as recipes give them.

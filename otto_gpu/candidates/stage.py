@@ -18,16 +18,16 @@ from otto_gpu.candidates.coverage import CURVE, Coverage, coverage_table, label_
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.fusion import (
     FUSION,
-    Inputs,
+    CandidateFeatures,
     Models,
     choose,
-    chosen_as,
     fused,
     kept,
-    lessons,
     load_models,
     load_xgboost,
     train,
+    training_size,
+    with_fusion_of,
 )
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.recipes import CandidatesConfig
@@ -42,7 +42,7 @@ from otto_gpu.events.split import Period
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Shared, Workers
+from otto_gpu.run.workers import IN_PROCESS, Shared, Workers
 
 LEARNS = "validation"  # the period whose labels the fusion learns from
 SESSIONS_SHARE = 0.25  # of a GPU's free memory, for the lists and candidates of the sessions that are named together
@@ -51,7 +51,7 @@ MOST_SESSIONS = 1 << 19  # of these: more make a GPU no faster, and their candid
 
 def run(
     folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device: Device, reporter: Reporter,
-    workers: Workers = HERE,
+    workers: Workers = IN_PROCESS,
 ) -> dict:  # fmt: skip
     """candidates/{split}/part-*.parquet, coverage.json, coverage_curves.json and, with learned fusion, the models in
     candidates/fusion.
@@ -74,7 +74,7 @@ def run(
             stayed = len(candidates)
             if config.fusion:
                 chosen, _ = load_part(folder / "candidates" / split / path.name, config.sources, ())
-                candidates, stayed = chosen_as(candidates, chosen), len(chosen)
+                candidates, stayed = with_fusion_of(candidates, chosen), len(chosen)
             table.add(candidates, labels)
             facts["candidates"] += stayed
         facts["sessions"] += len(period.sessions)
@@ -190,8 +190,8 @@ class _Choice(Shared):
         return load_period(self.run_dir, self.split)
 
     @cached_property
-    def inputs(self) -> Inputs:
-        return Inputs(self.period.known, self.period.history, self.device)
+    def inputs(self) -> CandidateFeatures:
+        return CandidateFeatures(self.period.known, self.period.history, self.device)
 
     @cached_property
     def models(self) -> Models | None:
@@ -211,7 +211,7 @@ def _choose(folder: Path, run_dir: Path, config: CandidatesConfig, targets: Targ
         for _, candidates, labels in _loaded(folder / "named" / LEARNS, config, targets):
             yield candidates, {t: mask for t, mask in labels.items() if t in weights}
 
-    sessions, rows = lessons(learns())
+    sessions, rows = training_size(learns())
     learnt = sessions >= fusion.min_sessions
     if not learnt:
         reporter.say(f"  fusion: {sessions} sessions to learn from, too few: reciprocal ranks decide")

@@ -14,14 +14,14 @@ from otto_gpu.events.log import EventLog
 
 def build_matrix(
     log: EventLog, rule: MatrixRule, engine: Engine = "auto", device: Device | Literal["auto", "cpu", "cuda"] = "auto",
-    spill: bool = False, home: bool = True,
+    spill: bool = False, on_host: bool = True,
 ) -> Matrix:  # fmt: skip
     """The top-k neighbours of every item of the log under one rule.
 
     auto: `rowwise` (numba, no pair table) on the CPU; on CUDA `rows` (a block of threads an item, no pair either) where it does
     the rule and the GPU's memory holds the log, else `pairs` (every pair is written, sorted and added up), which also runs on
     NumPy and numba. `selfmerge` runs on cuDF or pandas; spill: cuDF may move what does not fit into GPU memory to the host's.
-    home: False: the matrix may still lie on the device.
+    on_host: False: the matrix may still lie on the device.
     """
     device = choose_device(device) if isinstance(device, str) else device
     if engine == "auto":
@@ -39,7 +39,7 @@ def build_matrix(
 
         if not rows.able(rule):
             raise UserError("engine 'rows' does no rule with which: closest or once_per: pair_and_type; use engine 'auto'")
-        return rows.build(log, rule, device, home=home)
+        return rows.build(log, rule, device, on_host=on_host)
     if engine == "pairs":
         from otto_gpu.cooccurrence import pairs
 

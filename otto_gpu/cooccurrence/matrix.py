@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from otto_gpu.columns import AID_X, AID_Y, WEIGHT
-from otto_gpu.device.arrays import home
+from otto_gpu.device.arrays import to_host
 from otto_gpu.run.directory import write_table
 
 
@@ -35,9 +35,9 @@ class Matrix:
     def __len__(self) -> int:
         return len(self.neighbours)
 
-    def home(self) -> Matrix:
+    def to_host(self) -> Matrix:
         """The same in the host's memory."""
-        return home(self)
+        return to_host(self)
 
     def lookup(self, aids, depth: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `depth` neighbours of many items at once: (int32 [q, depth] padded with -1, float32 [q, depth]
@@ -106,7 +106,7 @@ class MatrixStack:
         """int64 [n_matrices], in the host's memory: the length of the longest row of each."""
         if self.pointer.size == len(self.pointer):  # no items
             return np.zeros(len(self.pointer), np.int64)
-        return home(np.diff(self.pointer, axis=1).max(axis=1))
+        return to_host(np.diff(self.pointer, axis=1).max(axis=1))
 
     @classmethod
     def of(cls, matrices: dict[str, Matrix]) -> MatrixStack:

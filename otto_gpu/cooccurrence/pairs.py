@@ -18,7 +18,7 @@ from otto_gpu.cooccurrence.partners import AID_BITS, add_up, count_pairs, write_
 from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.cooccurrence.sides import EVENT_BYTES, Array, Sides, at_once, begins, first_places, order, weighting
 from otto_gpu.device import CPU, Device
-from otto_gpu.device.arrays import arrays_of, home, pointers, ranges
+from otto_gpu.device.arrays import arrays_of, pointers, ranges, to_host
 from otto_gpu.events.log import EventLog
 
 PAIR_BYTES = 80  # what a pair takes while it is sorted, rounded up
@@ -44,7 +44,7 @@ def build(
             if len(chunks) == 1:
                 rows.append(_heaviest(*part, rule.keep))
             else:
-                sums.append(home(part))
+                sums.append(to_host(part))
         del made  # before the next chunk's
     if sums:
         most = max_pairs or at_once(device.free_memory(), PAIR_BYTES, CPU_PAIRS)
@@ -78,7 +78,7 @@ class Pairs:
                 sides.earliest, *duplicates,
             )  # fmt: skip
         began, ended = log.span
-        weight = device.bring(weighting(rule, log.types, ended - began))
+        weight = device.to_device(weighting(rule, log.types, ended - began))
         return cls(sides, counts[1:], pointers(counts[1:]), duplicates, weight)
 
     def of_items(self, first_item: int, last_item: int) -> tuple[Array, Array]:
@@ -116,7 +116,7 @@ def _combined(sums: list, n_items: int, max_pairs: int, device: Device):
         slices = [slice(place[first], place[last]) for place in places]
         parts = [(keys[s], weights[s]) for (keys, weights), s in zip(sums, slices, strict=True) if s.start < s.stop]
         if parts:
-            yield _added_up(*(device.bring(np.concatenate(column)) for column in zip(*parts, strict=True)))
+            yield _added_up(*(device.to_device(np.concatenate(column)) for column in zip(*parts, strict=True)))
 
 
 def _heaviest(keys: Array, sums: Array, keep: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,4 +130,4 @@ def _heaviest(keys: Array, sums: Array, keep: int) -> tuple[np.ndarray, np.ndarr
     x = x[heaviest]
     kept = arrays_of(x).arange(len(x)) - first_places(begins(x)) < keep
     x, heaviest = x[kept], heaviest[kept]
-    return home((x, (keys[heaviest] & ((1 << AID_BITS) - 1)).astype(np.int32), weight[heaviest]))
+    return to_host((x, (keys[heaviest] & ((1 << AID_BITS) - 1)).astype(np.int32), weight[heaviest]))

@@ -17,7 +17,7 @@ import numpy as np
 from numba import cuda, float32, int32, int64
 
 from otto_gpu.cooccurrence.partners import NONE
-from otto_gpu.device.kernels import cuda_jit
+from otto_gpu.device.cuda_kernels import cuda_jit
 
 SMALLEST = 16  # slots of a table; all sizes are powers of two
 DIGIT = 8  # bits of a number that are looked at in a pass over the table

@@ -43,10 +43,10 @@ def fits(log: EventLog, device: Device) -> bool:
 
 
 def build(
-    log: EventLog, rule: MatrixRule, device: Device, clock: Callable[[str], None] = lambda part: None, home: bool = True
+    log: EventLog, rule: MatrixRule, device: Device, clock: Callable[[str], None] = lambda part: None, on_host: bool = True
 ) -> Matrix:
     """The matrix of one rule that the engine is able to do. clock(part) is called when the log lies on the device (`sent`), its
-    sides are `prepared`, the rows `computed` and `brought` to the host's memory; home: False leaves the matrix on the device.
+    sides are `prepared`, the rows `computed` and `brought` to the host's memory; on_host: False leaves it on the device.
     """
     there = log.on(device)
     clock("sent")
@@ -55,8 +55,8 @@ def build(
     clock("prepared")
     made = _rows(sides, left, there, rule, device)
     clock("computed")
-    if home:
-        made = made.home()
+    if on_host:
+        made = made.to_host()
         clock("brought")
     return made
 
@@ -108,7 +108,7 @@ def _rows(sides: Sides, left: Array, log: EventLog, rule: MatrixRule, device: De
     events = (
         sides.ts[left].astype(time), sides.session[left], runs, sides.right_aid, sides.right_ts.astype(time), sides.right_type,
         sides.following, sides.following if once else _preceding(sides.following), once, rule.self_pairs,
-        np.float32(decay * ln(2)), *device.bring((recency, rule.weight.type_y is not None, type_weight.astype(np.float32))),
+        np.float32(decay * ln(2)), *device.to_device((recency, rule.weight.type_y is not None, type_weight.astype(np.float32))),
     )  # fmt: skip
     room = 1 << max(rule.keep - 1, 1).bit_length()
     queue = np.flatnonzero(work > 0)

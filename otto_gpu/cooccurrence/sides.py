@@ -15,7 +15,7 @@ import numpy as np
 from otto_gpu.cooccurrence.partners import NONE, find_runs
 from otto_gpu.cooccurrence.rule import DAY_MS, MatrixRule
 from otto_gpu.device import Device
-from otto_gpu.device.arrays import arrays_of, home, pointers
+from otto_gpu.device.arrays import arrays_of, pointers, to_host
 from otto_gpu.events.log import EventLog
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -56,10 +56,10 @@ class Sides:
         xp = device.arrays()
         starts, session, aid, ts, kind = _kept(log, rule, device, first, last)
         here = xp.arange(len(aid))
-        left = device.bring(rule.mask("left", log.types))[kind]
+        left = device.to_device(rule.mask("left", log.types))[kind]
         if rule.left_first:
             left &= here == starts[session]
-        right = device.bring(rule.mask("right", log.types))[kind]
+        right = device.to_device(rule.mask("right", log.types))[kind]
         if rule.right_first_seen:
             right &= chains(session, aid)[1] == here
         place = pointers(right).astype(np.int32)
@@ -68,7 +68,7 @@ class Sides:
         event = np.flatnonzero(left)
         event = event[order(aid[event])]
         runs, counts = xp.empty((len(event), 4), np.int32), xp.zeros(len(event) + 1, np.int64)
-        find_runs(counts, event, session, starts, ts, place, *device.bring(tuple(map(np.array, rule.gaps()))), runs)
+        find_runs(counts, event, session, starts, ts, place, *device.to_device(tuple(map(np.array, rule.gaps()))), runs)
         code = aid[right]
         if rule.once_per == "pair_and_type":
             code = code.astype(np.int64) * len(log.types) + kind[right]
@@ -79,7 +79,7 @@ class Sides:
 
     def before_item(self, n_items: int, values: Array) -> np.ndarray:
         """int64 [n_items + 1], on the host: the sum of the values int64 [l] of the left events of the items before each one."""
-        return home(pointers(values)[self.first(n_items)])
+        return to_host(pointers(values)[self.first(n_items)])
 
     def first(self, n_items: int) -> Array:
         """int64 [n_items + 1]: the first left event of each item."""
@@ -90,7 +90,7 @@ def _kept(log: EventLog, rule: MatrixRule, device: Device, first: int, last: int
     """Step 1 of the rule: (starts, session, aid, ts, type) of the events that are left in the sessions first..last-1."""
     began, ended = log.span
     part = slice(int(log.starts[first]), int(log.starts[last]))
-    starts, session, aid, ts, kind = device.bring(
+    starts, session, aid, ts, kind = device.to_device(
         (log.starts[first : last + 1], log.session[part], log.aid[part], log.ts[part], log.type[part])
     )
     starts, session, ts = starts - part.start, session - first, ts - began
@@ -104,7 +104,7 @@ def _kept(log: EventLog, rule: MatrixRule, device: Device, first: int, last: int
     if rule.new_sessions_days:
         keeps &= ts[starts[session]] >= ended - began - rule.new_sessions_days * DAY_MS
     if same:
-        keeps &= device.bring(left)[kind]
+        keeps &= device.to_device(left)[kind]
     before = pointers(keeps)
     if rule.tail:
         keeps &= before[starts[session + 1]] - before[:-1] <= rule.tail

@@ -14,7 +14,7 @@ from otto_gpu.events.log import EventLog
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.run.directory import write_atomically
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Beside, Shared, Workers
+from otto_gpu.run.workers import IN_PROCESS, BackgroundCalls, Shared, Workers
 
 WRITERS = 4  # where a GPU makes matrices faster than one thread writes them
 
@@ -28,8 +28,8 @@ class _Logs(Shared):
     writers: int  # threads that write one matrix while the GPU makes the next
 
     @cached_property
-    def beside(self) -> Beside:
-        return Beside(self.writers)
+    def beside(self) -> BackgroundCalls:
+        return BackgroundCalls(self.writers)
 
     @cached_property
     def _one(self) -> dict[str, EventLog]:
@@ -44,14 +44,14 @@ class _Logs(Shared):
 
 
 def run(
-    folder: Path, run_dir: Path, config: MatricesConfig, device: Device, reporter: Reporter, workers: Workers = HERE
+    folder: Path, run_dir: Path, config: MatricesConfig, device: Device, reporter: Reporter, workers: Workers = IN_PROCESS
 ) -> dict:
     """matrices/{split}/{rule}.parquet"""
     rows = 0
     tasks = [(split, name) for split in SPLITS for name in config.rules]
     for split in SPLITS:
         (folder / "matrices" / split).mkdir(parents=True, exist_ok=True)
-    logs = _Logs(folder, run_dir, config, device, WRITERS if device.kind == "cuda" and workers is HERE else 0)
+    logs = _Logs(folder, run_dir, config, device, WRITERS if device.kind == "cuda" and workers is IN_PROCESS else 0)
     with reporter.work("matrices", "rules", len(tasks)) as work, logs.beside:
         for (split, name), made in workers.map(_build, logs, tasks):
             if made is not None:
@@ -68,10 +68,10 @@ def _build(logs: _Logs, task: tuple[str, str]) -> int | None:
     if path.exists():
         return None
     config = logs.config
-    matrix = build_matrix(logs.known(split), config.rules[name], config.engine, logs.device, config.spill, home=False)
+    matrix = build_matrix(logs.known(split), config.rules[name], config.engine, logs.device, config.spill, on_host=False)
     logs.beside(_write, path, matrix)
     return len(matrix)
 
 
 def _write(path: Path, matrix: Matrix) -> None:
-    write_atomically(path, matrix.home().save)
+    write_atomically(path, matrix.to_host().save)

@@ -42,14 +42,14 @@ class Device:
         """The array module: numpy or cupy."""
         return importlib.import_module("cupy" if self.kind == "cuda" else "numpy")
 
-    def bring(self, thing):
-        """The thing (an array, or a dataclass, dict or tuple of them) with its arrays where this device computes; home() is
+    def to_device(self, thing):
+        """The thing (an array, or a dataclass, dict or tuple of them) with its arrays where this device computes; to_host() is
         the way back. On the CPU it is the same object."""
         if self.kind == "cpu":
             return thing
-        from otto_gpu.device.arrays import sent  # NumPy comes with it: the package's own import stays light
+        from otto_gpu.device.arrays import to_gpu  # NumPy comes with it: the package's own import stays light
 
-        return sent(thing)
+        return to_gpu(thing)
 
     def free_memory(self) -> int | None:
         """Bytes of GPU memory that new arrays can have; None on the CPU, where chunks have fixed sizes."""

@@ -25,14 +25,14 @@ def arrays_of(array):
     return importlib.import_module("cupy") if on_device(array) else np
 
 
-def home(thing):
+def to_host(thing):
     """The thing with its arrays in the host's memory; what is there already is the same object."""
-    return moved(thing, _brought)
+    return map_arrays(thing, _brought)
 
 
-def sent(thing):
+def to_gpu(thing):
     """The thing with its arrays on the GPU; what is there already is the same object."""
-    return moved(thing, _sent)
+    return map_arrays(thing, _sent)
 
 
 # Large arrays travel in pieces through two buffers of the host's whose pages are locked, on a stream beside the device's other
@@ -91,16 +91,16 @@ def _bytes(array):
     return array.reshape(-1).view(np.uint8)
 
 
-def moved(thing, move: Callable[[Any], Any]):
+def map_arrays(thing, move: Callable[[Any], Any]):
     """The thing with move(array) in place of every array: in dataclasses, dicts and tuples, at any depth."""
     if isinstance(thing, np.ndarray) or on_device(thing):
         return move(thing)
     if isinstance(thing, dict):
-        return {name: moved(value, move) for name, value in thing.items()}
+        return {name: map_arrays(value, move) for name, value in thing.items()}
     if isinstance(thing, tuple):
-        return tuple(moved(value, move) for value in thing)
+        return tuple(map_arrays(value, move) for value in thing)
     if is_dataclass(thing):
-        return replace(thing, **{f.name: moved(getattr(thing, f.name), move) for f in fields(thing) if f.init})
+        return replace(thing, **{f.name: map_arrays(getattr(thing, f.name), move) for f in fields(thing) if f.init})
     return thing
 
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 
-def keep_somewhere() -> None:
+def ensure_cache_folder() -> None:
     """To be called before numba is imported."""
     if not os.environ.get("NUMBA_CACHE_DIR") and not any(map(_may_write, _places())):
         os.environ["NUMBA_CACHE_DIR"] = str(_for_this_process())

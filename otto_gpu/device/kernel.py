@@ -21,7 +21,7 @@ import numpy as np
 from otto_gpu.device import free_bytes
 from otto_gpu.device.arrays import arrays_of, on_device
 from otto_gpu.device.bisect import first_after
-from otto_gpu.device.kernels import cuda_kernel
+from otto_gpu.device.cuda_kernels import cuda_kernel
 from otto_gpu.device.memory import keepers
 
 MOST_WORKERS = 1 << 18  # threads of a launch, about what the largest GPUs have at work at once; more units share them

@@ -263,7 +263,7 @@ def to_milliseconds(column: pa.Array, unit: str) -> tuple[np.ndarray, np.ndarray
     return np.rint(np.clip(scaled, -2.0 * YEAR_2200_MS, 2.0 * YEAR_2200_MS)).astype(np.int64), valid
 
 
-def doubted_unit(ts: np.ndarray, unit: str) -> str | None:
+def suspicious_unit(ts: np.ndarray, unit: str) -> str | None:
     """A warning where times (int64 [n], ms) lie about 1970 and would lie in our days if they were in a larger unit than
     `unit`; None where they may be right. A clock that begins at 0 is nobody's mistake."""
     if not len(ts) or unit not in UNITS:

@@ -17,7 +17,7 @@ from otto_gpu.events.ids import dense_ids, may_be_ids
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 
-HERE = Path("events")  # what stands for the file's name where there is none
+IN_PROCESS = Path("events")  # what stands for the file's name where there is none
 HOUR_MS, WEEK_MS = 3_600_000, 7 * 24 * 3_600_000
 
 
@@ -57,7 +57,7 @@ class Reader:
             session = _own_ids([0] if sessions is None else sessions)
             return self.of(session, pa.array([], pa.int64()), np.empty(0, np.int64), np.empty(0, np.int8))
         check = Checker(self._events, self._targets)
-        found = check(HERE, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64)), text_ids=False)
+        found = check(IN_PROCESS, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64)), text_ids=False)
         if check.rejections.count:
             _, row, reason, text = check.rejections.kept[0]
             more = f" (and {check.rejections.count - 1} more)" if check.rejections.count > 1 else ""

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from otto_gpu.columns import ID
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import doubted_unit
+from otto_gpu.events.checks import suspicious_unit
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
@@ -45,7 +45,7 @@ def run(
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
                 raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
-    doubt = None if events.format == "synthetic" else doubted_unit(log.ts, events.ts_unit)
+    doubt = None if events.format == "synthetic" else suspicious_unit(log.ts, events.ts_unit)
     if doubt:
         reporter.say(f"  warning: {doubt}")
     try:

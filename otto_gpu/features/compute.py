@@ -25,7 +25,7 @@ FEATURES_SHARE = 0.25  # of a GPU's free memory, for the features of a chunk
 
 
 @dataclass(frozen=True)
-class Knowledge:
+class PeriodState:
     """What is known at the time of a period, whatever the session: made once, used for every chunk.
 
     vectors: {name: float32 [n_items, dim]}, rows of length 1 or 0; encoder: None where no session encoder was trained.
@@ -43,13 +43,13 @@ class Knowledge:
     def of(
         cls, known: EventLog, history: EventLog, stack: MatrixStack, config: CandidatesConfig, vectors=None, encoder=None,
         device: Device = CPU,
-    ) -> Knowledge:  # fmt: skip
+    ) -> PeriodState:  # fmt: skip
         """Worked out on the device, where all of it then lies."""
         type_weight = np.array([config.type_weights.get(t, 1.0) for t in known.types], np.float32)
         item_events = np.bincount(known.on(device).aid, minlength=known.n_items)
         wanted = Popularity.of(known, history, item_events, type_weight, device)
         histories = Histories.of(history, config, device)
-        return device.bring(cls(stack, wanted, histories, item_events, type_weight, vectors or {}, encoder))
+        return device.to_device(cls(stack, wanted, histories, item_events, type_weight, vectors or {}, encoder))
 
 
 @dataclass(frozen=True)
@@ -61,26 +61,26 @@ class Chunk:
     items: HistoryItems
     last_ts: np.ndarray
     rules: np.ndarray
-    knowledge: Knowledge
+    period_state: PeriodState
 
 
 class FeatureMaker:
-    """make(candidates) -> float32 [m, len(catalogue)], on the device, where the knowledge lies."""
+    """make(candidates) -> float32 [m, len(catalogue)], on the device, where the period's state lies."""
 
-    def __init__(self, config: FeaturesConfig, knowledge: Knowledge, sources, types, device: Device = CPU):
-        rules = config.rules if config.rules is not None else knowledge.stack.names
-        spec = Spec(tuple(rules), tuple(sources), tuple(types), tuple(knowledge.vectors), knowledge.encoder is not None)
+    def __init__(self, config: FeaturesConfig, period_state: PeriodState, sources, types, device: Device = CPU):
+        rules = config.rules if config.rules is not None else period_state.stack.names
+        spec = Spec(tuple(rules), tuple(sources), tuple(types), tuple(period_state.vectors), period_state.encoder is not None)
         self.catalogue = Catalogue(config.families, spec)
-        self.knowledge, self.device = knowledge, device
-        self._rules = device.bring(np.array([knowledge.stack.index(r) for r in rules], np.int64))
+        self.period_state, self.device = period_state, device
+        self._rules = device.to_device(np.array([period_state.stack.index(r) for r in rules], np.int64))
 
     def about(self, histories: Histories, queries: np.ndarray | None = None) -> FeatureMaker:
-        """The same knowledge, asked about other sessions. queries: the encoder's, float32 [S, dim], of sessions 0..S-1."""
-        maker, encoder = copy(self), self.knowledge.encoder
+        """The same, asked about other sessions. queries: the encoder's, float32 [S, dim], of sessions 0..S-1."""
+        maker, encoder = copy(self), self.period_state.encoder
         if encoder is not None:
-            queries, place = self.device.bring((queries, np.arange(len(queries))))
+            queries, place = self.device.to_device((queries, np.arange(len(queries))))
             encoder = replace(encoder, queries=queries, place=place)
-        maker.knowledge = replace(self.knowledge, histories=self.device.bring(histories), encoder=encoder)
+        maker.period_state = replace(self.period_state, histories=self.device.to_device(histories), encoder=encoder)
         return maker
 
     def at_once(self, rows: int) -> int:
@@ -91,8 +91,8 @@ class FeatureMaker:
         return max(rows, int(FEATURES_SHARE * free_bytes() / (4 * len(self.catalogue))))
 
     def make(self, candidates: Candidates) -> np.ndarray:
-        known = self.knowledge
-        candidates = self.device.bring(candidates)
+        known = self.period_state
+        candidates = self.device.to_device(candidates)
         histories = known.histories.chunk(candidates.sessions)
         chunk = Chunk(
             candidates,

@@ -66,7 +66,7 @@ def _columns(name: str) -> list[Column]:
 def compute(chunk, out: np.ndarray) -> None:
     items = chunk.items
     most = longest(items.pointer)
-    for i, vectors in enumerate(chunk.knowledge.vectors.values()):
+    for i, vectors in enumerate(chunk.period_state.vectors.values()):
         _embeddings(
             chunk.candidates.pointer, chunk.candidates.aid, items.pointer, items.aid, items.weights, items.newest,
             chunk.last_ts, vectors, most, out[:, i * WIDTH : (i + 1) * WIDTH],

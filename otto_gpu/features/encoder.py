@@ -44,7 +44,7 @@ def columns(spec: Spec) -> list[Column]:
 
 
 def compute(chunk, out: np.ndarray) -> None:
-    encoder = chunk.knowledge.encoder
+    encoder = chunk.period_state.encoder
     if encoder is not None:
         candidates = chunk.candidates
         place = encoder.place[candidates.sessions]

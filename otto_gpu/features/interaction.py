@@ -34,7 +34,7 @@ def columns(spec: Spec) -> list[Column]:
 
 
 def compute(chunk, out: np.ndarray) -> None:
-    stack, items, rows, aids = chunk.knowledge.stack, chunk.items, chunk.candidates.pointer, chunk.candidates.aid
+    stack, items, rows, aids = chunk.period_state.stack, chunk.items, chunk.candidates.pointer, chunk.candidates.aid
     slots = table_places(rows)
     tables = arrays_of(rows).full(int(slots[-1]), -1, np.int32)
     _tables(rows, aids, slots, tables)

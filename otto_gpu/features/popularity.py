@@ -159,7 +159,7 @@ def columns(spec: Spec) -> list[Column]:
 
 
 def compute(chunk, out: np.ndarray) -> None:
-    table = chunk.knowledge.popularity
+    table = chunk.period_state.popularity
     width = table.all.shape[1]
     out[:, :width] = table.all[chunk.candidates.aid]
     out[:, width : 2 * width] = table.period[chunk.candidates.aid]

@@ -19,19 +19,19 @@ from otto_gpu.candidates.stage import load_part, parts
 from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import CPU, Device
-from otto_gpu.device.arrays import home, pointers, ranges
+from otto_gpu.device.arrays import pointers, ranges, to_host
 from otto_gpu.embeddings.vectors import load_queries, load_vectors, queries_path
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import load_period
 from otto_gpu.features.catalogue import EMBEDDING, ENCODER, FeaturesConfig, narrowed
-from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.compute import FeatureMaker, PeriodState
 from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.sampling import drawn_sessions, negative_share, sampled_rows
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Shared, Workers
+from otto_gpu.run.workers import IN_PROCESS, Shared, Workers
 
 SPLIT = "validation"  # its labels train the rankers
 
@@ -48,8 +48,8 @@ def feature_maker(
     names = embeddings if EMBEDDING in config.families else ()
     vectors = {name: load_vectors(run_dir, split, name) for name in names}
     encoder = _encoder(run_dir, split, period) if ENCODER in config.families else None
-    knowledge = Knowledge.of(period.known, period.history, stack, candidates, vectors, encoder, device)
-    return FeatureMaker(config, knowledge, candidates.sources, targets.types, device)
+    period_state = PeriodState.of(period.known, period.history, stack, candidates, vectors, encoder, device)
+    return FeatureMaker(config, period_state, candidates.sources, targets.types, device)
 
 
 def _encoder(run_dir: Path, split: str, period: Period) -> Encoder:
@@ -84,7 +84,7 @@ class _Sampler(Shared):
 
 def run(
     folder: Path, run_dir: Path, config: FeaturesConfig, candidates_config: CandidatesConfig, targets: TargetsConfig, rules,
-    reporter: Reporter, embeddings=(), workers: Workers = HERE, device: Device = CPU,
+    reporter: Reporter, embeddings=(), workers: Workers = IN_PROCESS, device: Device = CPU,
 ) -> dict:  # fmt: skip
     """embeddings: as feature_maker's."""
     place = folder / "features" / SPLIT
@@ -157,7 +157,7 @@ def _shares(files: list[Path], targets: TargetsConfig, config: FeaturesConfig) -
 def _sampled(block: Candidates, labels, chosen, maker: FeatureMaker) -> pa.Table:
     """The chosen rows of some sessions with their features."""
     keep = np.logical_or.reduce(list(chosen.values()))
-    features = home(maker.make(block)[maker.device.bring(keep)])
+    features = to_host(maker.make(block)[maker.device.to_device(keep)])
     columns = {SESSION: block.session[keep], AID: block.aid[keep]}
     for target in labels:
         columns[label(target)] = labels[target][keep].astype(np.int8)

@@ -18,7 +18,7 @@ def grid(groups: int, steps: int) -> list[tuple[float, ...]]:
 
 
 @njit(parallel=True, cache=True)
-def reciprocal_places(pointer, scores, damping):
+def reciprocal_ranks(pointer, scores, damping):
     """float32 [m, groups]: 1/(place + damping) of every candidate in its session, by each group's score descending; ties in
     the order in which they stand."""
     out = np.empty(scores.shape, np.float32)

@@ -25,8 +25,8 @@ BLOCK = 128  # rows that go down side by side: with 128 columns they fit into th
 @dataclass(frozen=True)
 class Forest:
     """columns int32, thresholds float32, missing bool (whether a missing value goes to 2n + 2) [trees, 2^depth - 1];
-    leaves float32 [trees, 2^depth]; base: the margin of no tree at all. The arrays lie on the host or, after Device.bring, on
-    a GPU, as the rows do that they score."""
+    leaves float32 [trees, 2^depth]; base: the margin of no tree at all. The arrays lie on the host or a GPU, as the rows
+    do that they score."""
 
     columns: np.ndarray
     thresholds: np.ndarray

@@ -18,7 +18,7 @@ from otto_gpu.device import Device
 from otto_gpu.device.arrays import arrays_of
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
-from otto_gpu.ranking.scoring import some_rows, taken, way_of
+from otto_gpu.ranking.scoring import scoring_backend, take_columns, take_rows
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.run.directory import write_atomically
 from otto_gpu.schema import nearest
@@ -82,7 +82,7 @@ class Ensemble:
         """{column: float32 [m]}, those that are not the catalogue's, in their order. scores: of the targets before it."""
         if self.code is not None:
             return {TARGET: np.full(m, self.code, np.float32)}
-        return {cascade_column(e): voice(scores[e]) for e in self.earlier}
+        return {cascade_column(e): mean_margin(scores[e]) for e in self.earlier}
 
     @property
     def catalogue(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Models:
                 }
                 earlier = tuple(t for t in config.cascade.get(target, ()) if cascade_column(t) in names)
                 ensembles[target] = Ensemble(names, earlier, targets.code(target) if folder == POOL else None, groups)
-        return cls(ranker, ensembles, way_of(config.scoring, device.kind))
+        return cls(ranker, ensembles, scoring_backend(config.scoring, device.kind))
 
     def groups(self, target: str) -> tuple[str, ...]:
         """Whose scores there are; empty for a target that was not trained."""
@@ -147,13 +147,13 @@ class Models:
         result = {t: np.full((len(features), len(e.groups)), np.nan, np.float32) for t, e in self.ensembles.items()}
         if not result:
             return result
-        rows = taken(features, self._places, self._way)
+        rows = take_columns(features, self._places, self._way)
         if fold is None:
             self._score(rows, None, result)
         for k in () if fold is None else np.unique(fold).tolist():
             mine = np.flatnonzero(fold == k)
             of_fold = {t: s[mine] for t, s in result.items()}
-            self._score(some_rows(rows, mine), k, of_fold)
+            self._score(take_rows(rows, mine), k, of_fold)
             for target, scores in of_fold.items():
                 result[target][mine] = scores
         return result
@@ -193,6 +193,6 @@ class Models:
         return ensemble.names, rows[0], gives[:-1], float(gives[-1])
 
 
-def voice(scores: np.ndarray) -> np.ndarray:
+def mean_margin(scores: np.ndarray) -> np.ndarray:
     """float32 [m]: what a later target of the cascade sees of float32 [m, groups]: the mean of the groups' margins."""
     return scores.mean(axis=1, dtype=np.float64).astype(np.float32)

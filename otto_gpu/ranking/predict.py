@@ -27,7 +27,7 @@ from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.settings import RECALL, RankingConfig
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Shared, Workers
+from otto_gpu.run.workers import IN_PROCESS, Shared, Workers
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class _Scorer(Shared):
 def predict(
     folder: Path, run_dir: Path, config: RankingConfig, candidates_config: CandidatesConfig, chunk_rows: int,
     targets: TargetsConfig, make_features: Callable[..., FeatureMaker], device: Device, reporter: Reporter,
-    workers: Workers = HERE,
+    workers: Workers = IN_PROCESS,
 ) -> dict:  # fmt: skip
     """predictions/{split}/{target}/part-*.parquet: session, aid and one float32 score per group.
 

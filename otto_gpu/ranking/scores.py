@@ -12,7 +12,7 @@ from otto_gpu.candidates.coverage import label_rows
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.columns import AID, SESSION
 from otto_gpu.events.labels import Labels
-from otto_gpu.ranking.blend import best_lists, blended, reciprocal_places
+from otto_gpu.ranking.blend import best_lists, blended, reciprocal_ranks
 
 
 class Scores:
@@ -57,5 +57,5 @@ def ranked_lists(
 
 def lists_of(pointer, aid, scores, groups, weights: dict[str, float], k: int, damping: float) -> np.ndarray:
     """int32 [S, k] padded with -1: the k best of every session's candidates. scores: float32 [m, groups]."""
-    places = reciprocal_places(pointer, scores, damping)
+    places = reciprocal_ranks(pointer, scores, damping)
     return best_lists(pointer, aid, blended(places, [weights.get(g, 0.0) for g in groups]), k)

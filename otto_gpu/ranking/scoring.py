@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.device.arrays import arrays_of, home, moved, on_device
+from otto_gpu.device.arrays import arrays_of, map_arrays, on_device, to_host
 from otto_gpu.device.memory import pool_for_rapids
 from otto_gpu.errors import MissingExtra
 from otto_gpu.ranking.forest import DEEPEST, MOST_DEPTH, Forest
@@ -24,7 +24,7 @@ AUTO = {"cpu": FOREST, "cuda": XGBOOST}
 _ready: WeakKeyDictionary = WeakKeyDictionary()  # {booster: {kind: what scores in its place, None: itself}}
 
 
-def way_of(asked: str, device: str) -> str:
+def scoring_backend(asked: str, device: str) -> str:
     """The way of a device (cpu or cuda). asked: ranking.scoring, which chooses among those of a GPU."""
     way = asked if device == "cuda" and asked != "auto" else AUTO[device]
     check_there(way)
@@ -42,15 +42,15 @@ def margins(booster, rows, columns: list[int] | None, way: str) -> np.ndarray:
     columns: the places of the booster's columns among the rows', None: these are they.
     """
     cuda = on_device(rows)
-    scorer = scorer_of(booster, way, cuda, DEEPEST if cuda else MOST_DEPTH)
+    scorer = backend_of(booster, way, cuda, DEEPEST if cuda else MOST_DEPTH)
     if scorer is not None:
-        return home(scorer.margins(rows, columns))
+        return to_host(scorer.margins(rows, columns))
     rows = rows if columns is None else rows[:, columns]
     found = booster.inplace_predict(rows, predict_type="margin", validate_features=False)
-    return home(found).astype(np.float32, copy=False)
+    return to_host(found).astype(np.float32, copy=False)
 
 
-def scorer_of(booster, *kind) -> Forest | NvForest | None:
+def backend_of(booster, *kind) -> Forest | NvForest | None:
     """What scores in the booster's place, made once; None: itself. kind: way, whether on a GPU, most depth of a forest."""
     ready = _ready.setdefault(booster, {})
     if kind not in ready:
@@ -62,7 +62,7 @@ def _made(booster, way: str, cuda: bool, most_depth: int) -> Forest | NvForest |
     if way == NVFOREST:
         return NvForest(booster, "gpu" if cuda else "cpu")
     forest = Forest.of(booster, most_depth) if way == FOREST else None
-    return moved(forest, importlib.import_module("cupy").asarray) if cuda else forest
+    return map_arrays(forest, importlib.import_module("cupy").asarray) if cuda else forest
 
 
 class NvForest:
@@ -85,7 +85,7 @@ class NvForest:
         return self._predict(rows if columns is None else rows[:, columns])[:, 0]
 
 
-def taken(features, columns: np.ndarray, way: str):
+def take_columns(features, columns: np.ndarray, way: str):
     """float32 [m, len(columns)]: the columns of those places, where the features lie; all of them are the features themselves.
     On a GPU our own kernel gets them column by column: threads with neighbouring rows then read what lies side by side."""
     by_column = way == FOREST and on_device(features)
@@ -106,7 +106,7 @@ def _take(features, columns, out):
             out[r, c] = features[r, columns[c]]
 
 
-def some_rows(rows, chosen: np.ndarray):
+def take_rows(rows, chosen: np.ndarray):
     """The rows of those places, laid out as they are."""
     chosen = arrays_of(rows).asarray(chosen)
     return np.take(rows, chosen, axis=0) if rows.flags.c_contiguous else np.take(rows.T, chosen, axis=1).T

@@ -13,7 +13,7 @@ RECALL = "recall"  # the hand-set order of the candidates, as one more group of 
 
 
 class Group(Section):
-    """Rankers that are alike: one model per target and fold. Their scores are one voice in the blend."""
+    """Rankers that are alike: one model per target and fold. Their scores count as one in the blend."""
 
     objective: Literal["binary:logistic", "rank:pairwise", "rank:ndcg"] = Field(
         "binary:logistic",

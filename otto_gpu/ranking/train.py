@@ -21,27 +21,27 @@ from otto_gpu.ranking.models import (
     Models,
     cascade_column,
     load_ranker,
+    mean_margin,
     model_files,
     save_facts,
     training_order,
-    voice,
 )
 from otto_gpu.ranking.samples import More, Pooled, Samples
-from otto_gpu.ranking.scoring import way_of
+from otto_gpu.ranking.scoring import scoring_backend
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.ranking.trainer import Trainer
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Shared, Workers
+from otto_gpu.run.workers import IN_PROCESS, Shared, Workers
 
 
 def train(
     folder: Path, run_dir: Path, config: RankingConfig, targets: TargetsConfig, device: Device, threads: int,
-    reporter: Reporter, workers: Workers = HERE,
+    reporter: Reporter, workers: Workers = IN_PROCESS,
 ) -> dict:  # fmt: skip
     """models/{target}/{group}/fold-{k}.ubj with fold-{k}.json (log, importance), search.json where there is a search, and
     models/features.json: {target with models: {"folder": below models/, "columns": [those that they take]}}."""
     load_ranker(config.ranker)  # what is missing is said at the beginning
-    way_of(config.scoring, device.kind)
+    scoring_backend(config.scoring, device.kind)
     order = training_order(targets.names, config.cascade)
     files = sorted((run_dir / "features" / SPLIT).glob("part-*.parquet"))
     catalogue = tuple(c["name"] for c in json.loads((run_dir / "features/catalogue.json").read_text()))
@@ -109,4 +109,4 @@ class _Voices(Shared):
 
     def __call__(self, features: np.ndarray, session: np.ndarray) -> np.ndarray:
         scores = self.models.scores(features, fold_of(session, self.config.folds, self.config.seed))
-        return np.column_stack([voice(scores[e]) for e in self.earlier])
+        return np.column_stack([mean_margin(scores[e]) for e in self.earlier])

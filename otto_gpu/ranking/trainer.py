@@ -22,7 +22,7 @@ from otto_gpu.ranking.samples import Pooled, Samples
 from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.run.directory import write_atomically
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Shared, Workers
+from otto_gpu.run.workers import IN_PROCESS, Shared, Workers
 
 PREPARED_SHARE = 0.5  # of a GPU's free memory; training takes some of the rest
 
@@ -80,7 +80,7 @@ class Trainer(Shared):
         share = load_ranker(self.config.ranker).LOOKED_AT / max(self.samples.rows, 1)
         return lambda session: keep(session) & drawn_sessions(session, share, self.config.seed)
 
-    def groups(self, reporter: Reporter, workers: Workers = HERE) -> dict[str, Group]:
+    def groups(self, reporter: Reporter, workers: Workers = IN_PROCESS) -> dict[str, Group]:
         """The groups with their settings, searched for where the configuration says so."""
         if self.config.search is None or not self._folds:
             return self.config.groups
@@ -106,7 +106,7 @@ class Trainer(Shared):
         return [scores[k] for k in self._folds]
 
     def train(
-        self, groups: dict[str, Group], advance: Callable[[int], None], workers: Workers = HERE
+        self, groups: dict[str, Group], advance: Callable[[int], None], workers: Workers = IN_PROCESS
     ) -> dict[str, list[float]]:
         """Models with their logs and importances; per group the best figure of each fold that can be trained."""
         for name in groups:

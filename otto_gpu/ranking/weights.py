@@ -15,7 +15,7 @@ import numpy as np
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.features.stage import SPLIT
-from otto_gpu.ranking.blend import best_lists, blended, grid, reciprocal_places
+from otto_gpu.ranking.blend import best_lists, blended, grid, reciprocal_ranks
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.scores import Scores, score_parts
 from otto_gpu.ranking.settings import RECALL, BlendConfig, RankingConfig
@@ -40,7 +40,7 @@ def blend(
             if i == 0:
                 groups, choices = part.groups, grid(len(part.groups), config.steps)
                 hits = np.zeros((len(choices), ranking.folds), np.int64)
-            hits += hits_of_choices(part, labels, code, n_items, choices, targets.k, config.damping, ranking)
+            hits += hits_of_weights(part, labels, code, n_items, choices, targets.k, config.damping, ranking)
         chosen = (
             chosen_weights(hits, choices, config.caution) if truth else len(choices) - 1
         )  # the last one: the hand-set order alone
@@ -75,13 +75,13 @@ def cross_fitted(hits: np.ndarray, choices: list[tuple[float, ...]], caution: fl
     return [chosen_weights(np.delete(hits, fold, axis=1), choices, caution) for fold in range(hits.shape[1])]
 
 
-def hits_of_choices(
+def hits_of_weights(
     part: Scores, labels: Labels, code: int, n_items: int, choices, k: int, damping: float, ranking: RankingConfig
 ) -> np.ndarray:
     """int64 [choices, folds]: how much ground truth each combination of weights has among its k best, fold by fold."""
     positive = np.append(part.positive(labels, code, n_items), False)  # the last one stands for no row
     fold = fold_of(part.sessions, ranking.folds, ranking.seed)
-    places = reciprocal_places(part.pointer, part.scores, damping)
+    places = reciprocal_ranks(part.pointer, part.scores, damping)
     rows = np.arange(len(part.aid), dtype=np.int32)
     hits = np.empty((len(choices), ranking.folds), np.int64)
     for c, weights in enumerate(choices):

@@ -11,7 +11,7 @@ from rich.table import Table as Shown
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Span, Table
 from otto_gpu.report.compare import against_first, changed_settings, distinct_names, kept_coverage
-from otto_gpu.report.layout import Group, Hidden, Listing, Section, Tile
+from otto_gpu.report.layout import Group, Hidden, Section, TableBlock, Tile
 from otto_gpu.report.record import Record
 from otto_gpu.report.sections.cost import SHOWN
 from otto_gpu.report.sections.headline import TONES
@@ -95,7 +95,7 @@ def _tiles(c: Comparison) -> list[Tile]:
         note, tone = f"95 % {words.ends(interval)}" if interval else "no ground truth", ""
         if name in c.paired:
             note = f"{_difference(c.paired[name], 'weighted')} to {c.names[0]}"
-            tone = TONES.get(words.verdict(*_change(c.paired[name], "weighted")), "")
+            tone = TONES.get(words.better_or_worse(*_change(c.paired[name], "weighted")), "")
         tiles.append(Tile(f"{name}: {record.recall_name}, weighted", words.share(value), note, tone))
     return tiles
 
@@ -104,7 +104,7 @@ def _settings(c: Comparison) -> Section:
     if not c.changes:
         return Section("settings", "What differs", ["No setting: the log, the program or chance did what is told below."])
     table = Table(["setting", *c.names], [[key, *values] for key, values in c.changes])
-    return Section("settings", "What differs", [], [], [Listing("Settings", table, False)])
+    return Section("settings", "What differs", [], [], [TableBlock("Settings", table, False)])
 
 
 def _scores(c: Comparison) -> Section:
@@ -140,7 +140,7 @@ def _differences(c: Comparison, legend: dict[str, Legend]) -> Chart:
     table = Table(["", *c.paired], [[key, *(_difference(found, key) for found in c.paired.values())] for key in c.keys])
     told = []
     for name, found in c.paired.items():
-        verdict = words.verdict(*_change(found, "weighted"))
+        verdict = words.better_or_worse(*_change(found, "weighted"))
         told.append(
             f"{name} is {verdict} than {c.names[0]}"
             if verdict in TONES
@@ -162,7 +162,7 @@ def _coverage(c: Comparison) -> Section:
             if any(value is not None for value in found):
                 rows.append([f"{target}, {'all' if depth == 'all' else f'at {depth}'}", *map(words.share, found)])
     texts = ["The share of the test period's ground truth that is among the candidates: what rankers can reach."]
-    return Section("coverage", "Coverage", texts, [], [Listing("Coverage of the test period", Table(["", *c.names], rows))])
+    return Section("coverage", "Coverage", texts, [], [TableBlock("Coverage of the test period", Table(["", *c.names], rows))])
 
 
 def _cost(c: Comparison) -> Section:

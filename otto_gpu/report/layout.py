@@ -27,7 +27,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Listing:
+class TableBlock:
     """A table that is always seen. numbers: whether all columns but the first are numbers."""
 
     title: str
@@ -52,5 +52,5 @@ class Section:
     title: str
     texts: list[str] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
-    listings: list[Listing] = field(default_factory=list)
+    tables: list[TableBlock] = field(default_factory=list)
     hidden: list[Hidden] = field(default_factory=list)

@@ -14,7 +14,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.features.stage import SPLIT
-from otto_gpu.ranking.blend import best_lists, blended, reciprocal_places
+from otto_gpu.ranking.blend import best_lists, blended, reciprocal_ranks
 from otto_gpu.ranking.folds import fold_of
 from otto_gpu.ranking.scores import Scores, score_parts, score_paths
 from otto_gpu.ranking.settings import RECALL, BlendConfig, RankingConfig
@@ -131,7 +131,7 @@ class _Recall:
         return part.positive(self._labels, self._code, self._items)
 
     def add(self, part: Scores, positive: np.ndarray, weights: dict[str, float], config: BlendConfig) -> None:
-        places = reciprocal_places(part.pointer, part.scores, config.damping)
+        places = reciprocal_ranks(part.pointer, part.scores, config.damping)
         rows = np.arange(len(part.aid), dtype=np.int32)
         hit = np.append(positive, False)  # the last one stands for no row
         for name, chosen in (("final", weights), (RECALL, {RECALL: 1.0})):

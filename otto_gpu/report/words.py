@@ -79,7 +79,7 @@ def between(span: tuple[datetime, datetime] | None) -> str:
     return f"{day(first)} to {day(last)}"
 
 
-def verdict(difference: float | None, interval) -> str:
+def better_or_worse(difference: float | None, interval) -> str:
     """better, worse or no difference: what an interval allows to say."""
     if difference is None or not interval:
         return "unknown"

@@ -33,7 +33,7 @@ class Workers(Protocol):
         ...
 
 
-class Here:
+class InProcess:
     """This process."""
 
     def map(self, do: Callable, shared: Any, tasks: Iterable, at_once: int = 1) -> Iterator[tuple[Any, Any]]:
@@ -50,10 +50,10 @@ class Here:
                 pool.shutdown(cancel_futures=True)
 
 
-HERE = Here()
+IN_PROCESS = InProcess()
 
 
-class Beside:
+class BackgroundCalls:
     """Calls that are done in threads of their own while whoever makes them goes on: results that a device has made are written
     while it makes the next. threads: so many calls are open at most, then one waits for one of them; 0: each is done at once.
     Their errors are raised by a later call, or at the end of the block."""
@@ -75,7 +75,7 @@ class Beside:
         for call in done:
             call.result()
 
-    def __enter__(self) -> Beside:
+    def __enter__(self) -> BackgroundCalls:
         return self
 
     def __exit__(self, error: type | None, *_) -> None:

@@ -133,7 +133,7 @@ class Reasons(Lists):
     reasons: dict[str, list[Reason]] = Field(description="by target, in the order of the lists")
 
 
-class Opinion(Message):
+class GroupScore(Message):
     group: str
     weight: float
     place: int = Field(description="of the item among the candidates, from 1")
@@ -148,7 +148,7 @@ class Moved(Message):
 
 class ForTarget(Message):
     place: int = Field(description="of the item among the candidates, from 1")
-    blend: list[Opinion]
+    blend: list[GroupScore]
     bias: float | None = Field(description="the models' score of anything; null: the target has no models")
     features: list[Moved] = Field(description="what moved the models' score most")
 

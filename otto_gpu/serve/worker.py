@@ -178,7 +178,7 @@ class Worker:
     def _lists(self, batch: list[Job]) -> list[list[Answer]]:
         events = Events.joined([job.events for job in batch])
         incoming = self._read(events)
-        with self.recommender.at_work():
+        with self.recommender.exclusive():
             made = self.recommender.lists(incoming, max(job.k for job in batch))
         answers: list[Answer | None] = [None] * events.sessions
         rows = zip(made.sessions.to_pylist(), made.to_dicts(), made.cold.tolist(), made.unknown.tolist(), strict=True)

@@ -15,7 +15,7 @@ from benchmarks import gpu
 from benchmarks.gpu_steps import STEPS, demo, kernels, lanes, logs, matrices
 from benchmarks.gpu_steps.step import CPU, GPU, SAME, Absent, Bench, Sizes, Step
 from otto_gpu.cooccurrence.matrix import Matrix
-from otto_gpu.device import CPU as HERE
+from otto_gpu.device import CPU as IN_PROCESS
 from otto_gpu.device import Device
 from otto_gpu.errors import MissingExtra
 from otto_gpu.events.synthetic import synthetic_log
@@ -62,7 +62,7 @@ def compiled() -> str:
 
 
 def test_the_devices_half_in_the_simulator(tmp_path):
-    bench = Bench(HERE, CPU, TINY, tmp_path)
+    bench = Bench(IN_PROCESS, CPU, TINY, tmp_path)
     kernels.beside(bench)
     bench.put(kernels.CALLS, bench.get(kernels.CALLS)[:2])  # the others are tests/device/test_cudasim.py's
     bench.put(logs.LOG, synthetic_log(TINY.log))
@@ -151,7 +151,7 @@ def test_what_goes_wrong_is_told_and_stops_nothing_else(tmp_path, monkeypatch):
 def test_what_does_not_fit_into_the_time_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(lanes, "work", working)
     steps = [replace(steps_for_tests()["troubled"], limit=limit, name="troubled") for limit in (60,)]
-    found = lanes.run(steps, HERE, Sizes.dry(), tmp_path, 0, lambda *told: None)
+    found = lanes.run(steps, IN_PROCESS, Sizes.dry(), tmp_path, 0, lambda *told: None)
     assert found["troubled"][GPU]["skipped"] == "0 s are left, it may take 60" and gpu.failures(found) == []
 
 

@@ -1,4 +1,4 @@
-"""Learned fusion: its inputs by plain loops, its folds, and that a model's bits depend on nothing but the lessons."""
+"""Learned fusion: its inputs by plain loops, its folds, and that a model's bits depend on nothing but the training_size."""
 
 import sys
 from itertools import pairwise
@@ -13,15 +13,15 @@ from otto_gpu.candidates.coverage import label_rows
 from otto_gpu.candidates.fuse import UNRANKED, Candidates
 from otto_gpu.candidates.fusion import (
     FUSION,
+    CandidateFeatures,
     Fusion,
-    Inputs,
     _training_rows,
     choose,
-    chosen_as,
     draws,
-    lessons,
     reciprocal_ranks,
     train,
+    training_size,
+    with_fusion_of,
 )
 from otto_gpu.device import Device
 from otto_gpu.errors import MissingExtra
@@ -48,7 +48,7 @@ def part_of(world, sessions) -> tuple[Candidates, dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def inputs(world):
-    return Inputs(world.known, world.history)
+    return CandidateFeatures(world.known, world.history)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_inputs_are_those_of_plain_loops(world):
     candidates = world.candidates(world.some_sessions(12))
     # a log that begins in the middle of the period: for some sessions all of an item's events are yet to come
     known = world.known.where(world.known.ts > np.median(world.history.ts))
-    inputs = Inputs(known, world.history)
+    inputs = CandidateFeatures(known, world.history)
     found = inputs.of(candidates)
     names = inputs.names(candidates.sources)
     assert found.dtype == np.float32 and found.shape == (len(candidates), len(names)) and len(set(names)) == len(names)
@@ -102,7 +102,7 @@ def test_without_any_events():
     world = synthetic_world()
     nothing = world.known.where(np.zeros(len(world.known), bool))
     candidates = world.candidates(world.some_sessions(3))
-    found = Inputs(nothing, world.history).of(candidates)
+    found = CandidateFeatures(nothing, world.history).of(candidates)
     assert np.isfinite(found).all() and (found[:, -6:] == [0, 0, 0, 0, -1, -1]).all()
 
 
@@ -123,7 +123,7 @@ def test_lessons_are_counted_and_gathered(part, inputs):
     positive = [any(mask[row] for mask in labels.values()) for row in range(len(candidates))]
     useful = {s for s, hit in zip(session, positive, strict=True) if hit}
     pieces = cut(part, 3)
-    assert lessons(pieces) == (len(useful), len(candidates)) and len(useful) < len(candidates.sessions)
+    assert training_size(pieces) == (len(useful), len(candidates)) and len(useful) < len(candidates.sessions)
     of, gain, fold = _training_rows(pieces, 1.0, WEIGHTS, inputs, CONFIG)
     chosen = [row for row, s in enumerate(session) if s in useful]
     np.testing.assert_array_equal(of, inputs.of(candidates)[chosen])
@@ -173,7 +173,7 @@ def test_scores_come_from_the_models_that_have_not_seen_the_session(tmp_path, pa
     candidates, _ = part
     models, saved = trained(tmp_path, [part], inputs)
     of, fold = inputs.of(candidates), fold_of(candidates.session, CONFIG.folds, CONFIG.seed)
-    names = Inputs.names(candidates.sources)
+    names = CandidateFeatures.names(candidates.sources)
     margins = []
     for model in saved:
         data = xgboost.DMatrix(of, feature_names=names)
@@ -260,7 +260,7 @@ def test_the_best_stay_and_are_found_again(scores, keep):
     kept = ranked.where(ranked.ranks[:, 1] != UNRANKED)
     assert np.diff(kept.pointer).tolist() == [min(len(s), keep) for s in scores]
     np.testing.assert_array_equal(kept.session, candidates.session[ranked.ranks[:, 1] >= 0])
-    again = chosen_as(candidates, kept)
+    again = with_fusion_of(candidates, kept)
     np.testing.assert_array_equal(again.ranks, ranked.ranks)
     np.testing.assert_array_equal(again.scores, ranked.scores)
     assert again.sources == ranked.sources

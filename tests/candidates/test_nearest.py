@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.candidates import ways
+from otto_gpu.candidates import search_backends
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.nearest import Index, Nearest, dot, history_queries, name_nearest, nearest_vectors
+from otto_gpu.candidates.nearest import Index, Nearest, dot, history_queries, nearest_items, nearest_vectors
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.errors import MissingExtra
 from tests.worlds import log_of, synthetic_world
@@ -113,7 +113,7 @@ def test_a_graph_with_fewer_items_than_are_wanted():
 
 
 def test_what_has_no_vector_does_not_count(monkeypatch):
-    monkeypatch.setattr(ways, "EXACT_ITEMS", 100)
+    monkeypatch.setattr(search_backends, "EXACT_ITEMS", 100)
     few = random_vectors(150, 4)
     assert not Index(few).exact
     few[:60] = 0
@@ -163,7 +163,7 @@ def test_queries_of_histories(histories, vectors, last):
 @pytest.mark.parametrize("size", [1, 12, 59])
 def test_sessions_name_what_is_near_and_not_in_their_history(histories, vectors, size):
     config = Nearest(vectors="word2vec", size=size, last=4)
-    found = name_nearest(histories, None, vectors, config)
+    found = nearest_items(histories, None, vectors, config)
     queries = queries_by_hand(EVENTS, vectors, 4)
     expected = [best(q, vectors.tolist(), size, set(e)) for q, e in zip(queries, EVENTS, strict=True)]
     assert_lists(found, expected, size)
@@ -173,7 +173,7 @@ def test_sessions_name_what_is_near_and_not_in_their_history(histories, vectors,
 def test_session_vectors_go_before_histories(histories, vectors):
     queries = random_vectors(len(EVENTS), 8, 3)
     queries[4] = 0
-    found = name_nearest(histories, queries, vectors, Nearest(vectors="encoder", size=9))
+    found = nearest_items(histories, queries, vectors, Nearest(vectors="encoder", size=9))
     expected = [best(q, vectors.tolist(), 9, set(e)) for q, e in zip(queries.tolist(), EVENTS, strict=True)]
     assert_lists(found, expected, 9)
 
@@ -182,9 +182,9 @@ def test_the_same_for_any_chunks():
     world = synthetic_world()
     vectors = random_vectors(world.known.n_items, 16)
     index, config = Index(vectors), Nearest(vectors="word2vec", size=30)
-    whole = name_nearest(world.histories.chunk(world.sessions), None, vectors, config)
+    whole = nearest_items(world.histories.chunk(world.sessions), None, vectors, config)
     chunks = [world.histories.chunk(c) for c in np.array_split(world.sessions, 5)]
-    parts = [name_nearest(c, None, vectors, config, index) for c in chunks]
+    parts = [nearest_items(c, None, vectors, config, index) for c in chunks]
     for i in range(2):
         np.testing.assert_array_equal(whole[i], np.concatenate([p[i] for p in parts]))
 

@@ -14,7 +14,7 @@ import pytest
 from otto_gpu.candidates import stage
 from otto_gpu.candidates.fusion import FUSION
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.nearest import Index, name_nearest
+from otto_gpu.candidates.nearest import Index, nearest_items
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.columns import label, recall_rank, recall_score
 from otto_gpu.device import Device
@@ -286,7 +286,7 @@ def test_sources_from_vectors(run_dir, tmp_path):
         for source, vectors in (("near", "words"), ("searched", "asked")):
             there = np.load(vectors_path(run_dir, split, vectors))
             queries = np.load(queries_path(run_dir, split, vectors)) if source == "searched" else None
-            aids, scores = name_nearest(histories, queries, there, config.nearest[source], Index(there, CPU))
+            aids, scores = nearest_items(histories, queries, there, config.nearest[source], Index(there, CPU))
             mine = frame[frame[recall_rank(source)] >= 0].sort_values(["session", recall_rank(source)])
             np.testing.assert_array_equal(mine["aid"], aids[aids >= 0])
             np.testing.assert_array_equal(mine[recall_score(source)], scores[aids >= 0])

@@ -14,11 +14,11 @@ from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Rec
 from otto_gpu.cooccurrence import pairs, partners, sides
 from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.device import CPU, Device
-from otto_gpu.device.arrays import arrays_of, home, longest, moved, pointers
+from otto_gpu.device.arrays import arrays_of, longest, map_arrays, pointers, to_host
 from otto_gpu.device.hashing import table_size
 from otto_gpu.features import embedding, encoder, interaction, popularity, rank, session, weightings
 from otto_gpu.features.catalogue import KNOWN, FeaturesConfig
-from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.compute import FeatureMaker, PeriodState
 from otto_gpu.ranking import forest
 from otto_gpu.ranking.models import Ensemble, Models
 from tests.worlds import log_of, stack_of
@@ -264,7 +264,7 @@ class Trees:
     @staticmethod
     def predict(model, rows, names, way):
         trees, mine = model
-        return home(moved(trees, arrays_of(rows).asarray).margins(rows, [names.index(name) for name in mine]))
+        return to_host(map_arrays(trees, arrays_of(rows).asarray).margins(rows, [names.index(name) for name in mine]))
 
 
 def scored(features, names: tuple[str, ...], random) -> dict[str, np.ndarray]:
@@ -297,19 +297,19 @@ def chain(device: Device) -> dict[str, np.ndarray]:
     stack, types = a_stack(random), log.types
     sessions = np.array([0, 2, 3, 4, 7, 8, 10], np.int32)  # of the twelve
     mine = Histories.of(log, RECIPES, device).chunk(sessions)
-    named = lookup.evaluate_recipes(mine, device.bring(stack), RECIPES, types)
+    named = lookup.evaluate_recipes(mine, device.to_device(stack), RECIPES, types)
     popular = fuse.popular_items(log, RECIPES.popular_days, device)
-    made = home(fuse.fuse(sessions, mine, named, popular, RECIPES, types))
+    made = to_host(fuse.fuse(sessions, mine, named, popular, RECIPES, types))
     spoken = encoder.Encoder.of(random.choice(np.float32([-0.5, 0.5]), (7, 4)), some_vectors(random), sessions, log.n_sessions)
-    knowledge = Knowledge.of(log, log, stack, RECIPES, {"some": some_vectors(random)}, spoken, device)
-    maker = FeatureMaker(FeaturesConfig(families=KNOWN), knowledge, made.sources, types, device)
-    features, inputs = maker.make(made), fusion.Inputs(log, log, device).of(made)
+    period_state = PeriodState.of(log, log, stack, RECIPES, {"some": some_vectors(random)}, spoken, device)
+    maker = FeatureMaker(FeaturesConfig(families=KNOWN), period_state, made.sources, types, device)
+    features, inputs = maker.make(made), fusion.CandidateFeatures(log, log, device).of(made)
     on = {type(array).__name__ for array in (mine.aid, features, inputs)}
     if len(on) != 1:
         raise AssertionError(f"not all of it lies in one place: {on}")
     return {
         "pointer": made.pointer, "aid": made.aid, "scores": made.scores, "ranks": made.ranks,
-        "features": home(features), "inputs": home(inputs),
+        "features": to_host(features), "inputs": to_host(inputs),
     } | scored(features, maker.catalogue.names, random) | matrices(device)  # fmt: skip
 
 

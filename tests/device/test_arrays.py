@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from otto_gpu.device import CPU
-from otto_gpu.device.arrays import home, longest, moved, pointers, spread
+from otto_gpu.device.arrays import longest, map_arrays, pointers, spread, to_host
 
 
 @dataclass(frozen=True)
@@ -16,16 +16,16 @@ class Both:
 
 def test_moved_at_any_depth():
     thing = Both(np.arange(3), "it", {"pair": (np.ones(2), 4), "none": None})
-    found = moved(thing, lambda array: array + 1)
+    found = map_arrays(thing, lambda array: array + 1)
     assert found.numbers.tolist() == [1, 2, 3] and found.name == "it"
     assert found.more["pair"][0].tolist() == [2, 2] and found.more["pair"][1] == 4 and found.more["none"] is None
 
 
 def test_on_the_cpu_nothing_moves():
     array = np.arange(3)
-    assert CPU.bring(array) is array and home(array) is array
+    assert CPU.to_device(array) is array and to_host(array) is array
     thing = Both(array, "it", {})
-    assert CPU.bring(thing) is thing and home(thing).numbers is array
+    assert CPU.to_device(thing) is thing and to_host(thing).numbers is array
 
 
 @pytest.mark.parametrize("counts", [[], [0], [2, 0, 3], [0, 0, 1]])

@@ -28,7 +28,7 @@ def prepared(device="cpu"):
 class Anywhere(Device):
     """A device cuda without a GPU: arrays stay where they are."""
 
-    def bring(self, thing):
+    def to_device(self, thing):
         return thing
 
 

@@ -78,7 +78,7 @@ def compile_twice() -> dict[str, list[int]]:
     """{kernel: [found on disk, compiled]}, and whether two kernels whose closures differ share a file."""
     from numba import int64
 
-    from otto_gpu.device.kernels import cuda_jit, cuda_kernel
+    from otto_gpu.device.cuda_kernels import cuda_jit, cuda_kernel
     from tests.device.test_cudasim import sums_of_blocks
 
     without_a_gpu()

@@ -17,8 +17,8 @@ from numba import cuda
 
 from otto_gpu.candidates import lookup
 from otto_gpu.device import CPU, kernel
+from otto_gpu.device.cuda_kernels import cuda_jit, cuda_kernel
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.device.kernels import cuda_jit, cuda_kernel
 from tests.device import cuda_bodies
 from tests.gpus import a_gpu
 

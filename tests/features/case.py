@@ -8,7 +8,7 @@ import pandas as pd
 
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.features.catalogue import FeaturesConfig
-from otto_gpu.features.compute import FeatureMaker, Knowledge
+from otto_gpu.features.compute import FeatureMaker, PeriodState
 from otto_gpu.features.encoder import Encoder
 from tests.features import oracle
 from tests.worlds import World
@@ -32,16 +32,16 @@ class Case:
     candidates: Candidates
 
     @cached_property
-    def knowledge(self) -> Knowledge:
+    def period_state(self) -> PeriodState:
         """The world's, with vectors that nobody learnt."""
         known, sessions = self.world.known, self.world.sessions
         vectors = {name: random_vectors(known.n_items, dim, i) for i, (name, dim) in enumerate(DIMENSIONS.items())}
         queries, items = random_vectors(len(sessions), 6, 98), random_vectors(known.n_items, 6, 99)
         encoder = Encoder.of(queries, items, sessions, self.world.history.n_sessions)
-        return replace(self.world.knowledge, vectors=vectors, encoder=encoder)
+        return replace(self.world.period_state, vectors=vectors, encoder=encoder)
 
     def maker(self, **config) -> FeatureMaker:
-        return FeatureMaker(FeaturesConfig(**config), self.knowledge, self.candidates.sources, self.world.known.types)
+        return FeatureMaker(FeaturesConfig(**config), self.period_state, self.candidates.sources, self.world.known.types)
 
     def made(self, *families: str) -> pd.DataFrame:
         """What the package makes."""

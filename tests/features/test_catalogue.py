@@ -113,7 +113,8 @@ def test_names_come_from_rules_sources_and_types():
 
 
 def test_without_vectors_there_are_no_columns_of_them(case):
-    bare = FeatureMaker(FeaturesConfig(families=KNOWN), case.world.knowledge, case.candidates.sources, case.world.known.types)
+    world = case.world
+    bare = FeatureMaker(FeaturesConfig(families=KNOWN), world.period_state, case.candidates.sources, world.known.types)
     names = Catalogue(("embedding", "encoder"), Spec((), (), (), ("mine",), True)).names
     assert len(names) == 32 and all(n.startswith(("embed_mine_", "encoder_")) for n in names)
     assert not any(n.startswith(("embed_", "encoder_")) for n in bare.catalogue.names)

@@ -14,7 +14,7 @@ from tests.worlds import World, log_of, synthetic_world, taobao_world
 
 def check(case) -> pd.DataFrame:
     found = case.made("embedding")
-    expected = oracle.embedding_features(case.pairs, case.history, case.items, case.knowledge.vectors)
+    expected = oracle.embedding_features(case.pairs, case.history, case.items, case.period_state.vectors)
     assert len(expected.columns) == 5 * 30
     assert_same(found, expected, atol=2e-6)
     return found
@@ -42,9 +42,9 @@ def test_long_and_short_histories():
 def test_only_the_vectors_that_are_there_in_their_order():
     case = case_of(synthetic_world(), 12)
     every = case.made("embedding")
-    two = {name: case.knowledge.vectors[name] for name in ("seq2seq", "word2vec")}
+    two = {name: case.period_state.vectors[name] for name in ("seq2seq", "word2vec")}
     some = Case(case.world, case.candidates)
-    some.__dict__["knowledge"] = replace(case.knowledge, vectors=two)
+    some.__dict__["period_state"] = replace(case.period_state, vectors=two)
     found = some.made("embedding")
     assert (
         len(found.columns) == 60 and found.columns[0].startswith("embed_seq2seq") and found.columns[30].startswith("embed_word")

@@ -13,13 +13,13 @@ from tests.worlds import synthetic_world
 
 def check(case, queries):
     found = case.made("encoder")
-    assert_same(found, oracle.encoder_features(case.pairs, queries, case.knowledge.encoder.items), atol=1e-6)
+    assert_same(found, oracle.encoder_features(case.pairs, queries, case.period_state.encoder.items), atol=1e-6)
     return found
 
 
 def test_a_generated_log():
     case = case_of(synthetic_world(), 25)
-    queries = dict(zip(case.world.sessions.tolist(), case.knowledge.encoder.queries, strict=True))
+    queries = dict(zip(case.world.sessions.tolist(), case.period_state.encoder.queries, strict=True))
     found = check(case, queries)
     best = found["encoder_score_gap"].groupby(case.candidates.session).max()
     assert (best == 0).all() and (found["encoder_score_gap"] < 0).any()
@@ -30,14 +30,14 @@ def test_a_generated_log():
 def test_sessions_without_a_vector():
     """Some were not there when the vectors were made; some have a row of zeros."""
     case = case_of(synthetic_world(), 25)
-    before = case.knowledge.encoder
+    before = case.period_state.encoder
     sessions = case.world.sessions
     there = sessions[::2]
     queries = before.queries[::2].copy()
     queries[::3] = 0
     some = Case(case.world, case.candidates)
     encoder = Encoder.of(queries, before.items, there, case.world.history.n_sessions)
-    some.__dict__["knowledge"] = replace(case.knowledge, encoder=encoder)
+    some.__dict__["period_state"] = replace(case.period_state, encoder=encoder)
     found = check(some, dict(zip(there.tolist(), queries, strict=True)))
     without = ~np.isin(case.candidates.session, there[queries.any(axis=1)])
     assert without.any() and (found[without] == 0).all(axis=None) and (found[~without] != 0).any(axis=None)

@@ -47,9 +47,9 @@ def test_vectors_of_the_split(run_dir, split):
     c = load_config(small(300))
     maker = maker_of(run_dir, split, FAMILIES)
     vectors = {name: np.load(run_dir / f"embeddings/{split}/{name}.npy") for name in (*NAMES, "encoder")}
-    assert list(maker.knowledge.vectors) == list(NAMES)
+    assert list(maker.period_state.vectors) == list(NAMES)
     for name in NAMES:
-        np.testing.assert_array_equal(maker.knowledge.vectors[name], vectors[name])
+        np.testing.assert_array_equal(maker.period_state.vectors[name], vectors[name])
     candidates, _ = load_part(parts(run_dir, split)[0], c.candidates.sources, ())
     found = dict(zip(maker.catalogue.names, maker.make(candidates).T, strict=True))
     period = load_period(run_dir, split)
@@ -62,9 +62,9 @@ def test_vectors_of_the_split(run_dir, split):
 
 def test_what_no_family_asks_for_is_not_read(run_dir):
     maker = maker_of(run_dir, "test", ("session",), ("there is none",))
-    assert maker.knowledge.vectors == {} and maker.knowledge.encoder is None
-    assert maker_of(run_dir, "test", ("encoder",), ("there is none",)).knowledge.vectors == {}
-    assert maker_of(run_dir, "test", ("embedding",)).knowledge.encoder is None
+    assert maker.period_state.vectors == {} and maker.period_state.encoder is None
+    assert maker_of(run_dir, "test", ("encoder",), ("there is none",)).period_state.vectors == {}
+    assert maker_of(run_dir, "test", ("embedding",)).period_state.encoder is None
 
 
 def test_the_stage_writes_their_columns(run_dir, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.ranking.blend import best_lists, blended, grid, reciprocal_places
+from otto_gpu.ranking.blend import best_lists, blended, grid, reciprocal_ranks
 
 
 def test_grid():
@@ -35,7 +35,7 @@ def flat(drawn):
 def test_reciprocal_places(drawn, damping):
     """Highest score at place 0, ties in the order in which they stand."""
     pointer, session, scores = flat(drawn)
-    found = reciprocal_places(pointer, scores, damping)
+    found = reciprocal_ranks(pointer, scores, damping)
     assert found.dtype == np.float32
     place = pd.DataFrame(scores).groupby(session).rank(method="first", ascending=False) - 1
     np.testing.assert_allclose(found, 1 / (place.to_numpy().reshape(-1, 2) + damping), rtol=1e-6)
@@ -55,7 +55,7 @@ def test_best_lists(drawn, k):
 
 def test_blended_orders_by_the_weighted_places():
     pointer = np.array([0, 3])
-    places = reciprocal_places(pointer, np.array([[3, 1], [2, 2], [1, 3]], np.float32), 1)
+    places = reciprocal_ranks(pointer, np.array([[3, 1], [2, 2], [1, 3]], np.float32), 1)
     assert best_lists(pointer, np.array([7, 8, 9], np.int32), blended(places, (1.0, 0.0)), 3).tolist() == [[7, 8, 9]]
     assert best_lists(pointer, np.array([7, 8, 9], np.int32), blended(places, (0.0, 1.0)), 3).tolist() == [[9, 8, 7]]
     assert blended(places, (0.25, 0.75)) == pytest.approx([0.25 + 0.75 / 3, 0.5, 0.25 / 3 + 0.75])

@@ -63,16 +63,16 @@ def test_what_a_way_cannot_do_is_told_where_it_is_compared(params):
 def test_the_setting_chooses_on_a_gpu_alone(asked, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     RankingConfig(scoring=asked)
-    assert scoring.way_of(asked, "cpu") == "forest"
-    assert scoring.way_of(asked, "cuda") == ("xgboost" if asked == "auto" else asked)
+    assert scoring.scoring_backend(asked, "cpu") == "forest"
+    assert scoring.scoring_backend(asked, "cuda") == ("xgboost" if asked == "auto" else asked)
 
 
 def test_nvforest_is_an_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    for ask in (lambda: scoring.way_of("nvforest", "cuda"), lambda: xgb.score_margins(None, None, "nvforest", CPU)):
+    for ask in (lambda: scoring.scoring_backend("nvforest", "cuda"), lambda: xgb.score_margins(None, None, "nvforest", CPU)):
         with pytest.raises(MissingExtra, match=r"needs nvforest, which is not installed: pip install 'otto_gpu\[cuda13\]'"):
             ask()
-    assert scoring.way_of("nvforest", "cpu") == "forest"
+    assert scoring.scoring_backend("nvforest", "cpu") == "forest"
 
 
 def test_nvforest_is_asked_for_margins(monkeypatch):
@@ -162,16 +162,16 @@ def test_no_models_no_scores():
 
 def test_all_columns_are_no_copy():
     features = rows(5)
-    assert scoring.taken(features, np.arange(7), "forest") is features
-    np.testing.assert_array_equal(scoring.taken(features, np.array([6, 0, 0]), "forest"), features[:, [6, 0, 0]])
+    assert scoring.take_columns(features, np.arange(7), "forest") is features
+    np.testing.assert_array_equal(scoring.take_columns(features, np.array([6, 0, 0]), "forest"), features[:, [6, 0, 0]])
     order = np.arange(7)[::-1]
-    np.testing.assert_array_equal(scoring.taken(features, order, "forest"), features[:, order])
+    np.testing.assert_array_equal(scoring.take_columns(features, order, "forest"), features[:, order])
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_some_rows_lie_as_all_of_them(order):
     features = np.asarray(rows(9), order=order)
-    some = scoring.some_rows(features, np.array([8, 2, 2]))
+    some = scoring.take_rows(features, np.array([8, 2, 2]))
     np.testing.assert_array_equal(some, features[[8, 2, 2]])
     assert some.flags[f"{order}_CONTIGUOUS"]
 

@@ -333,7 +333,7 @@ def test_where_no_vectors_found_anything_there_is_no_picture():
     nothing = {"loss": [], "auc": None}
     record = SimpleNamespace(metrics={"embeddings": {"word2vec": {"test": nothing, "validation": nothing}}})
     made = vectors.section(record)
-    assert not made.groups and made.listings[0].table.rows == [
+    assert not made.groups and made.tables[0].table.rows == [
         ["word2vec, validation", "0", "–", "–", "–"],
         ["word2vec, test", "0", "–", "–", "–"],
     ]

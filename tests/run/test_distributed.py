@@ -24,7 +24,7 @@ from otto_gpu.pipeline import STAGES, run_pipeline
 from otto_gpu.run import distributed
 from otto_gpu.run.distributed import check_cluster, cluster_of
 from otto_gpu.run.progress import Reporter
-from otto_gpu.run.workers import HERE, Shared
+from otto_gpu.run.workers import IN_PROCESS, Shared
 from tests.runs import EMBEDDED, GROUP, ROOT, artifacts, metrics, pipeline, said, small, write_config
 
 LocalCluster = pytest.importorskip(
@@ -206,7 +206,7 @@ def threads_of(shared, task: int) -> tuple[int, str]:
 
 def test_what_is_shared_is_loaded_once_by_a_process_and_anew_by_another_run(run_of, tmp_path):
     shared, expected = Told(tmp_path / "told"), {task: 40 + task for task in range(12)}
-    assert dict(HERE.map(add, shared, range(12))) == expected
+    assert dict(IN_PROCESS.map(add, shared, range(12))) == expected
     assert shared.file.read_text().split() == [str(os.getpid())]
     shared.file.unlink()
     with run_of() as workers:
@@ -235,7 +235,7 @@ def test_a_part_that_ends_every_worker_is_one_line(run_of):
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_the_first_error_ends_the_work(at_once):
     with pytest.raises(ZeroDivisionError):
-        list(HERE.map(fail, ZeroDivisionError(), range(8), at_once))
+        list(IN_PROCESS.map(fail, ZeroDivisionError(), range(8), at_once))
 
 
 def test_an_error_of_a_worker_is_that_of_the_run(run_of):

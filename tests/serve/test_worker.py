@@ -51,7 +51,7 @@ def together(recommender, worker, *asked):
     """What comes of requests that all wait while the recommender is busy with something else."""
 
     async def ask():
-        with recommender.at_work():
+        with recommender.exclusive():
             first = await with_the_worker(worker)
             tasks = [asyncio.ensure_future(one) for one in asked]
             while sum(task.done() for task in tasks) + worker.waiting < len(tasks):
@@ -114,7 +114,7 @@ def test_what_has_waited_for_too_long_is_not_done(recommender, worker_of):
     worker = worker_of(wait_seconds=0.2)
 
     async def ask():
-        with recommender.at_work():
+        with recommender.exclusive():
             first = await with_the_worker(worker)
             second = asyncio.ensure_future(worker.recommend(events_of([]), 1))
             await asyncio.sleep(0.4)
@@ -135,7 +135,7 @@ def test_what_waits_is_done_before_it_stops(recommender, worker_of):
     worker = worker_of()
 
     async def ask():
-        with recommender.at_work():
+        with recommender.exclusive():
             waiting = [await with_the_worker(worker)]
             waiting += [asyncio.ensure_future(worker.recommend(events_of([]), 1)) for _ in range(4)]
             await asyncio.sleep(0.05)

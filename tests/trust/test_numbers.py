@@ -13,7 +13,7 @@ from otto_gpu.cooccurrence import rowwise, selfmerge
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight
 from otto_gpu.errors import UserError
 from otto_gpu.events import ids
-from otto_gpu.events.checks import YEAR_2200_MS, doubted_unit, to_milliseconds
+from otto_gpu.events.checks import YEAR_2200_MS, suspicious_unit, to_milliseconds
 from otto_gpu.events.ids import dense_ids
 from otto_gpu.features.catalogue import narrowed
 from otto_gpu.features.weightings import HistoryItems
@@ -72,7 +72,7 @@ def test_a_frame_of_the_far_future_is_refused():
 )
 def test_a_unit_that_may_be_another_is_told(ts, unit, told):
     ms, _ = to_milliseconds(pa.array(ts, pa.int64()), unit)
-    found = doubted_unit(ms, unit)
+    found = suspicious_unit(ms, unit)
     assert found is None if told is None else f"set events.ts_unit to {told}" in found
 
 

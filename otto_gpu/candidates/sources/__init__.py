@@ -10,11 +10,11 @@ import numpy as np
 
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.nearest import Index, name_nearest
+from otto_gpu.candidates.nearest import Index, nearest_items
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import Device
-from otto_gpu.device.arrays import home
+from otto_gpu.device.arrays import to_host
 from otto_gpu.embeddings.vectors import load_vectors
 from otto_gpu.events.log import EventLog
 
@@ -35,7 +35,7 @@ class Sources:
     def load(cls, run_dir: Path, split: str, known: EventLog, config: CandidatesConfig, device: Device) -> Sources:
         """known: the events from before the period and its histories."""
         stack = MatrixStack.load(run_dir / "matrices" / split, config.matrices)
-        return cls.of(run_dir, split, known, config, device, device.bring(stack))
+        return cls.of(run_dir, split, known, config, device, device.to_device(stack))
 
     @classmethod
     def of(cls, run_dir: Path, split: str, known: EventLog, config: CandidatesConfig, device: Device, stack) -> Sources:
@@ -47,10 +47,10 @@ class Sources:
     def name(self, sessions: np.ndarray, histories: Histories, queries: Mapping[str, np.ndarray | None]) -> Candidates:
         """Of the given sessions (int32 [S], ascending) what all sources name. histories: theirs, on the device or the host;
         queries: {source of candidates.nearest: float32 [S, dim], None: made of the histories}. In the host's memory."""
-        here, bring = self.device.bring(histories), self.device.bring
+        here, to_device = self.device.to_device(histories), self.device.to_device
         found = evaluate_recipes(here, self.stack, self.config, self.types)
         named = {recipe: found[recipe] for recipe in self.config.outputs}
         for name, source in self.config.nearest.items():
             index = self.indexes[name]
-            named[name] = bring(name_nearest(home(histories), queries.get(name), index.vectors, source, index))
-        return home(fuse(sessions, here, named, self.popular, self.config, self.types))
+            named[name] = to_device(nearest_items(to_host(histories), queries.get(name), index.vectors, source, index))
+        return to_host(fuse(sessions, here, named, self.popular, self.config, self.types))

@@ -11,11 +11,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from otto_gpu.device import Device
-from otto_gpu.device.arrays import home, on_device
+from otto_gpu.device.arrays import on_device, to_host
 from otto_gpu.device.boosters import check_device, driver_pool
 from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.ranking.forest import DEEPEST
-from otto_gpu.ranking.scoring import XGBOOST, check_there, margins, scorer_of, way_of
+from otto_gpu.ranking.scoring import XGBOOST, backend_of, check_there, margins, scoring_backend
 from otto_gpu.ranking.settings import Group
 
 try:
@@ -59,7 +59,7 @@ class _BatchIter(xgboost.DataIter):
             self._queries = more["qid"][-1]
             if weight:  # of a query
                 more["weight"] = weight[0][begins]
-        input_data(data=self._device.bring(features), label=label, feature_names=self._names, **more)
+        input_data(data=self._device.to_device(features), label=label, feature_names=self._names, **more)
         return True
 
 
@@ -192,7 +192,7 @@ def predict(model, rows, names: tuple[str, ...] | None = None, way: str = "auto"
     lies on a GPU is scored (ranking.scoring).
     """
     columns = None if names is None else _columns(model, names)
-    return margins(model, rows, columns, way_of(way, "cuda" if on_device(rows) else "cpu"))
+    return margins(model, rows, columns, scoring_backend(way, "cuda" if on_device(rows) else "cpu"))
 
 
 def score_margins(model: Path | xgboost.Booster, rows, way: str, device: Device) -> np.ndarray:
@@ -204,14 +204,14 @@ def score_margins(model: Path | xgboost.Booster, rows, way: str, device: Device)
     """
     check_there(way)
     booster = load(model, device.kind, 0) if isinstance(model, Path) else model
-    rows = device.bring(rows)
+    rows = device.to_device(rows)
     if way == XGBOOST:
         booster.set_param({"device": device.kind})
         return margins(booster, rows, None, way)
-    scorer = scorer_of(booster, way, device.kind == "cuda", DEEPEST)
+    scorer = backend_of(booster, way, device.kind == "cuda", DEEPEST)
     if scorer is None:
         raise UserError(f"scoring by {way}: trees deeper than {DEEPEST}, or no plain ones with numbers")
-    return home(scorer.margins(rows))
+    return to_host(scorer.margins(rows))
 
 
 def columns_of(model) -> list[str]:

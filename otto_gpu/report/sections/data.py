@@ -7,7 +7,7 @@ import yaml
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.report import words
 from otto_gpu.report.charts import Table
-from otto_gpu.report.layout import Hidden, Listing, Section
+from otto_gpu.report.layout import Hidden, Section, TableBlock
 from otto_gpu.report.record import Record
 
 
@@ -16,7 +16,7 @@ def section(record: Record) -> Section:
     types = ", ".join(f"{words.count(n)} {name}" for name, n in counts["types"].items())
     return Section(
         "data", "Data", [f"{origin(record)}: {words.count(counts['events'])} events ({types})."], [],
-        [Listing("Periods", periods(record), False)],
+        [TableBlock("Periods", periods(record), False)],
     )  # fmt: skip
 
 

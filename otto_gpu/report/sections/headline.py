@@ -50,6 +50,6 @@ def _within(interval) -> str:
 def change(label: str, found: dict) -> Tile:
     """found: of paired_interval."""
     value, interval = found["difference"]["weighted"], (found["interval"] or {}).get("weighted")
-    verdict = words.verdict(value, interval)
+    verdict = words.better_or_worse(value, interval)
     note = f"95 % {words.signed_ends(interval)}" if interval else ""
     return Tile(label, words.signed(value), note, TONES.get(verdict, ""))

@@ -8,7 +8,7 @@ from otto_gpu.ranking.models import POOL, TARGET
 from otto_gpu.ranking.settings import RECALL
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Line, Table
-from otto_gpu.report.layout import Group, Hidden, Listing, Section
+from otto_gpu.report.layout import Group, Hidden, Section, TableBlock
 from otto_gpu.report.record import Fold, Record
 
 TOP = 30  # features that are named
@@ -34,7 +34,7 @@ def section(record: Record) -> Section:
         Hidden(f"Search for settings: {called(folder)}, {group}", table=_search(found))
         for (folder, group), found in record.search.items()
     ]
-    return Section("rankers", "Rankers", texts, groups, [Listing("Blend", _blend(record), False)], hidden)
+    return Section("rankers", "Rankers", texts, groups, [TableBlock("Blend", _blend(record), False)], hidden)
 
 
 def called(folder: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Span, Table
-from otto_gpu.report.layout import Group, Listing, Section
+from otto_gpu.report.layout import Group, Section, TableBlock
 from otto_gpu.report.record import Record
 
 SAYS = {
@@ -17,7 +17,7 @@ SAYS = {
 
 
 def section(record: Record) -> Section:
-    drawn, listings = [], []
+    drawn, tables = [], []
     before = record.previous[0] if record.previous else {}
     for split, name in record.periods.items():
         figures = record.figures(split)
@@ -25,7 +25,7 @@ def section(record: Record) -> Section:
             continue
         older = before.get(split) or {}
         drawn.append(_chart(record, split, figures, older if record.recall_name in older else None))
-        listings.append(Listing(f"{name[0].upper()}{name[1:]}", _table(record, figures)))
+        tables.append(TableBlock(f"{name[0].upper()}{name[1:]}", _table(record, figures)))
     figures = record.figures(record.shown_split)
     if drawn:
         drawn.insert(1, _gain(record, record.shown_split, figures))
@@ -39,7 +39,7 @@ def section(record: Record) -> Section:
             "The test period has no ground truth here. Validation was scored out of fold, by models that have not seen its "
             "sessions."
         )
-    return Section("score", "Score", texts, [Group("", drawn)] if drawn else [], listings)
+    return Section("score", "Score", texts, [Group("", drawn)] if drawn else [], tables)
 
 
 def of(figures: dict, name: str, key: str) -> float | None:
@@ -80,13 +80,13 @@ def _gain(record: Record, split: str, figures: dict) -> Chart:
 
 
 def difference_chart(title: str, found: dict, keys: list[str], name: str, says: dict[str, str]) -> Chart:
-    """found: of paired_interval; says: the caption by words.verdict of the weighted difference."""
+    """found: of paired_interval; says: the caption by words.better_or_worse of the weighted difference."""
     intervals = found["interval"] or {}
     values = {key: found["difference"].get(key) for key in keys}
     rows = {key: [Span(value, intervals.get(key), "s0")] for key, value in values.items()}
     table = Table(["", "difference"], [[key, words.signed(v, intervals.get(key))] for key, v in values.items()])
     told = "; ".join(f"{key} {words.signed(v, intervals.get(key))}" for key, v in values.items())
-    verdict = words.verdict(values.get("weighted"), intervals.get("weighted"))
+    verdict = words.better_or_worse(values.get("weighted"), intervals.get("weighted"))
     return Chart(
         title, charts.spans(rows, f"difference in {name}", zero=True), f"Differences with intervals: {told}.", says[verdict],
         (), table,

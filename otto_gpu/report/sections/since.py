@@ -5,7 +5,7 @@ from __future__ import annotations
 from otto_gpu.report import words
 from otto_gpu.report.charts import Table
 from otto_gpu.report.compare import since_before
-from otto_gpu.report.layout import Group, Listing, Section
+from otto_gpu.report.layout import Group, Section, TableBlock
 from otto_gpu.report.record import Record
 from otto_gpu.report.sections.score import difference_chart
 
@@ -22,7 +22,7 @@ def section(record: Record) -> Section | None:
     if found is None:
         return None
     changes, change = found
-    texts, groups, listings = [], [], []
+    texts, groups, tables = [], [], []
     if change.found is None:
         texts.append(f"The scores cannot be compared session by session. {change.why[0].upper()}{change.why[1:]}.")
     else:
@@ -38,5 +38,5 @@ def section(record: Record) -> Section | None:
     elif not changes:
         texts.append("No setting changed: the log or the program did.")
     else:
-        listings.append(Listing("What changed", Table(["setting", "before", "now"], [[k, *v] for k, v in changes]), False))
-    return Section("before", "Since the run before", texts, groups, listings)
+        tables.append(TableBlock("What changed", Table(["setting", "before", "now"], [[k, *v] for k, v in changes]), False))
+    return Section("before", "Since the run before", texts, groups, tables)

@@ -7,7 +7,7 @@ import numpy as np
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Line, Table
-from otto_gpu.report.layout import Group, Listing, Section
+from otto_gpu.report.layout import Group, Section, TableBlock
 from otto_gpu.report.record import Record
 
 
@@ -24,7 +24,7 @@ def section(record: Record) -> Section | None:
     table = _table(found)
     chart = _losses({name: by_split["test"]["loss"] for name, by_split in found.items()}, table)
     if chart is None:
-        return Section("vectors", "Vectors", texts, listings=[Listing("How they were learnt", table)])
+        return Section("vectors", "Vectors", texts, tables=[TableBlock("How they were learnt", table)])
     return Section("vectors", "Vectors", texts, [Group("", [chart])])
 
 

@@ -103,9 +103,9 @@ class ByCuvs:
         self._index = brute_force.build(self._vectors, metric="inner_product")
 
     def search(self, queries: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-        bring = self._cupy.asarray
-        products, rows = self._cuvs.search(self._index, bring(queries), size)
-        return bring(products).get(), bring(rows).get()
+        to_device = self._cupy.asarray
+        products, rows = self._cuvs.search(self._index, to_device(queries), size)
+        return to_device(products).get(), to_device(rows).get()
 
     @staticmethod
     def hindrance(n: int) -> str:

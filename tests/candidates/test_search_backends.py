@@ -1,4 +1,4 @@
-"""Which way is taken where, and that exact ways give the lists of the CPU: with stand-ins for what only a GPU can run."""
+"""Which backend searches where, and that exact ones give the lists of the CPU: with stand-ins for what only a GPU can run."""
 
 import sys
 from types import ModuleType
@@ -6,9 +6,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from otto_gpu.candidates import ways
+from otto_gpu.candidates import search_backends
 from otto_gpu.candidates.nearest import Index
-from otto_gpu.candidates.ways import ByCuvs, ByFaiss, ByFaissOnGpu, ByGraph, ByTorch, choose
+from otto_gpu.candidates.search_backends import ByCuvs, ByFaiss, ByFaissOnGpu, ByGraph, ByTorch, choose
 from otto_gpu.device import Device
 from tests.candidates.test_nearest import random_vectors
 from tests.device import cupy_on_numpy
@@ -184,7 +184,7 @@ def test_by_torch(monkeypatch, free):
         def hindrance(n):
             return ""
 
-    monkeypatch.setattr(ways, "ON_GPU", (OnTheCpu,))
+    monkeypatch.setattr(search_backends, "ON_GPU", (OnTheCpu,))
     assert_as_on_the_cpu(OnTheCpu)
 
 
