@@ -60,7 +60,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
-	$(PIP) -e '.[$(DEVICE),cluster,$(VECTORS)search,test]'
+	$(PIP) -e '.[$(DEVICE),cluster,$(VECTORS)lightgbm,search,test]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed

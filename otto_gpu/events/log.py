@@ -30,6 +30,7 @@ class EventLog:
     type: int8 [n], index into `types`. `n_sessions` and `n_items` count the ids of the dictionaries, so a log that is
     a part of another keeps its ids: a session may have no events here.
     `items`, `sessions`: the user's own ids, by dense id, where known. `extra`: further columns, one value per event.
+    `context`: typed columns of the events by name, int32 codes from 0 (-1: missing) or float32 numbers (nan: missing).
     """
 
     session: np.ndarray
@@ -42,6 +43,7 @@ class EventLog:
     items: pa.Array | None = None
     sessions: pa.Array | None = None
     extra: pa.Table | None = field(default=None, repr=False)
+    context: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.session)
@@ -63,9 +65,9 @@ class EventLog:
             return self
         there = self.__dict__.get("there")
         if there is None:
-            columns = {name: device.bring(getattr(self, name)) for name in EVENT_COLUMNS}
+            columns = {name: device.to_device(getattr(self, name)) for name in EVENT_COLUMNS}
             there = replace(self, **columns, extra=None)
-            there.__dict__.update(starts=device.bring(self.starts), span=self.span)
+            there.__dict__.update(starts=device.to_device(self.starts), span=self.span)
             self.__dict__["there"] = there
         return there
 

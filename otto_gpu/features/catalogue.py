@@ -21,6 +21,7 @@ class Column:
     dtype: Literal["float32", "int16", "uint8"]
     meaning: str
     ranked: bool = False  # whether the family `rank` gives it a place within the session
+    categorical: bool = False  # whole numbers from 0 that name categories, -1: none; rankers that can treat them as such
 
 
 @dataclass(frozen=True)
