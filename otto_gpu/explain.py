@@ -133,7 +133,7 @@ def sources(recommender: Recommender, session: Session, item: int, most: int | N
         parts = sorted(session.parts.get(source, {}).get(item, ()), key=lambda part: -part.gain)[:keys]
         own = recommender.own([part.key for part in parts])
         because = [
-            {"aid": key, "in_history": p.key in seen, "matrix": p.matrix, "place": p.place + 1, "gain": round(p.gain, 4)}
+            {"aid": key, "in_history": p.key in seen, "matrix": p.matrix, "place": p.place + 1, "gain": float(f"{p.gain:.5g}")}
             for p, key in zip(parts, own, strict=True)
         ]
         rank, score = int(candidates.ranks[row, i]), float(candidates.scores[row, i])
@@ -235,9 +235,9 @@ def _show(answer: dict) -> None:
 def _key(aid, part: dict) -> str:
     """A part of a source's score, in words."""
     if part["matrix"] is None:
-        return f"itself (+{part['gain']:.2f})"
+        return f"itself (+{part['gain']:.3g})"
     whose = "" if part["in_history"] else ", itself recalled"
-    return f"{part['aid']}{whose}: no. {part['place']} by {part['matrix']} (+{part['gain']:.2f})"
+    return f"{part['aid']}{whose}: no. {part['place']} by {part['matrix']} (+{part['gain']:.3g})"
 
 
 def _parser() -> argparse.ArgumentParser:

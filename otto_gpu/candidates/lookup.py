@@ -18,13 +18,13 @@ from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
 
 TOP, RUNNING = 64, 128
-WHOLE, REAL = ("keys", "matrix", "depth", "last", "top", "head", "per_key"), ("weight", "fade", "step", "floor")
+WHOLE = ("keys", "matrix", "depth", "last", "top", "head", "per_key", "by_weight", "boost")
+REAL = ("weight", "fade", "decay", "step", "floor", "neighbour_step", "neighbour_floor", "boost_weight")
 LINE = np.dtype(
-    [(name, np.int32) for name in WHOLE]
-    + [("window", np.int64)]
-    + [(name, np.float32) for name in (*REAL, "neighbour_step", "neighbour_floor")],
+    [(name, np.int32) for name in WHOLE] + [("window", np.int64)] + [(name, np.float32) for name in REAL],
     align=True,  # CUDA reads no field that is not
 )
+LINEAR = -1.0  # the decay of a line that fades linearly
 UNBOUNDED = np.iinfo(np.int32).max
 FOREVER = np.iinfo(np.int64).max // 4
 
@@ -153,13 +153,17 @@ def encode_lines(recipe: Recipe, stack: MatrixStack, names: list[str]) -> np.nda
                 names.index(line.recipe) if line.recipe else 0,
                 line.head,
                 line.per_key,
+                line.use == "weight",
+                stack.index(line.boost.matrix) if line.boost else -1,
                 int(line.hours * 3_600_000) if line.hours else FOREVER,
                 line.weight,
                 line.fade,
+                LINEAR if line.decay is None else line.decay,
                 line.step,
                 line.floor,
                 line.neighbour_step,
                 line.neighbour_floor,
+                line.boost.weight if line.boost else 0.0,
             )
         )
     return np.array(rows, LINE)
@@ -202,6 +206,15 @@ def _best(sums, n, after):
         if best < 0 or sums[i] > sums[best]:
             best = i
     return best
+
+
+@njit(cache=True)
+def _entry(matrix, x, y, pointer, neighbours, weights):
+    """The weight of y in x's row of a matrix, 0 where the row does not keep it."""
+    for e in range(pointer[matrix, x], pointer[matrix, x + 1]):
+        if neighbours[e] == y:
+            return weights[e]
+    return np.float32(0)
 
 
 @njit(cache=True)
@@ -262,8 +275,13 @@ def evaluate_session(
                     keys[m] = aid[i]
                     m += 1
                 i -= 1
+        faded = 1.0
         for i in range(m):
-            gain = line.weight * (line.fade + (1 - line.fade) * (m - i) / m) - line.step * i
+            if line.decay < 0:
+                gain = line.weight * (line.fade + (1 - line.fade) * (m - i) / m) - line.step * i
+            else:
+                gain = line.weight * faded - line.step * i
+                faded *= line.decay
             gain = max(gain, line.floor) * share
             if line.per_key:
                 gain /= m
@@ -283,6 +301,14 @@ def evaluate_session(
                     break
                 if j < line.head:
                     more_weight *= 2
+                if line.by_weight:
+                    more_weight *= weights[first + j]
+                if line.boost >= 0:
+                    both = _entry(line.boost, keys[i], neighbours[first + j], pointer, neighbours, weights)
+                    both += _entry(line.boost, neighbours[first + j], keys[i], pointer, neighbours, weights)
+                    more_weight *= 1 + line.boost_weight * both
+                if more_weight <= 0:  # a weight of nothing
+                    continue
                 place, more = touch(neighbours[first + j], items, table, mask, n)
                 if more > n:
                     sums[place] = 0

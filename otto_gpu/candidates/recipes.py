@@ -17,15 +17,24 @@ KEYS = ("all", "bought", "last_of_each_day", "first_of_each_day", "last_day", "o
 MOST_WEIGHT = 1_000_000
 
 
+class Boost(Section):
+    """What i's neighbour j gains is multiplied by 1 + weight x (E[i, j] + E[j, i]), E a second matrix, 0 where a row does not
+    keep the item."""
+
+    matrix: str = Field(description="the second matrix")
+    weight: float = Field(1.0, gt=0, description="what an entry of it counts")
+
+
 class Line(Section):
     """The keys' first `depth` neighbours gain weight, newest key first.
 
     keys: all (items of the history) | bought | last_of_each_day | first_of_each_day | last_day (items of the last day
     with events) | only (the single item of a one-item history) | top (the first `last` of another recipe's list) |
     running (this recipe's `last` highest scores so far; items of the history among them unless they are left out).
-    The i-th of n keys gives: weight x (fade + (1 - fade)(n - i)/n) - step x i, at least floor (at 0 or below: nothing),
-    over n if `per_key`; its j-th neighbour gains that x max(1 - neighbour_step x j, neighbour_floor), the first `head`
-    neighbours twice; what gains nothing is not named.
+    The i-th of n keys (from 0) gives: weight x (fade + (1 - fade)(n - i)/n) - step x i, or, with `decay`, weight x decay^i -
+    step x i; at least floor (at 0 or below: nothing), over n if `per_key`. Its j-th neighbour gains that x
+    max(1 - neighbour_step x j, neighbour_floor), the first `head` neighbours twice; with `use: weight` times its weight in the
+    key's row, with `boost` times what a second matrix says of the two. What gains nothing is not named.
     """
 
     keys: Literal[KEYS] = Field(description="the key items")
@@ -36,12 +45,19 @@ class Line(Section):
     recipe: str | None = Field(None, description="for top: whose list")
     weight: float = Field(1.0, gt=0, description="what the first key gives")
     fade: float = Field(1.0, ge=0, le=1, description="towards the last key what it gives falls to this share")
+    decay: float | None = Field(
+        None, gt=0, le=1, description="instead of fade: every key gives this share of what the key before it gives"
+    )
     step: float = Field(0.0, ge=0, description="so much less from key to key")
     floor: float = Field(0.0, ge=0, description="a key gives so much at least")
     per_key: bool = Field(False, description="what a key gives is divided by the number of keys")
     head: int = Field(0, ge=0, description="so many of a key's first neighbours gain twice")
     neighbour_step: float = Field(0.0, ge=0, description="so much less, as a share, from neighbour to neighbour")
     neighbour_floor: float = Field(0.0, ge=0, description="a neighbour gains this share at least")
+    use: Literal["rank", "weight"] = Field(
+        "rank", description="rank: only a neighbour's place counts; weight: what it gains is multiplied by its weight"
+    )
+    boost: Boost | None = Field(None, description="what it gains is multiplied by what a second matrix says of the two items")
 
     @model_validator(mode="after")
     def _sense(self):
@@ -49,7 +65,15 @@ class Line(Section):
             raise ValueError("keys: top and recipe go together")
         if self.keys in ("top", "running") and self.last is None:
             raise ValueError(f"keys: {self.keys} needs last, the number of items to take")
+        if self.decay is not None and self.fade != 1:
+            raise ValueError("fade and decay are two ways to say how much later keys give: set one of them")
+        if self.matrix is None and (self.use == "weight" or self.boost):
+            raise ValueError("use: weight and boost are about a matrix's neighbours: name the matrix")
         return self
+
+    @property
+    def matrices(self) -> list[str]:
+        return [name for name in (self.matrix, self.boost and self.boost.matrix) if name]
 
 
 class LongHistory(Section):
@@ -161,7 +185,7 @@ class CandidatesConfig(Section):
 
     @property
     def matrices(self) -> list[str]:
-        return list(dict.fromkeys(line.matrix for r in self.recipes.values() for line in r.lines if line.matrix))
+        return list(dict.fromkeys(m for r in self.recipes.values() for line in r.lines for m in line.matrices))
 
     def order_of(self, target: str) -> str:
         return self.order.get(target, self.outputs[0])

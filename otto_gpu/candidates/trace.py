@@ -48,9 +48,11 @@ def _traced(recipe: Recipe, history: Histories, stack: MatrixStack, lists, type_
             weight = float(np.float32(type_weights.get(types[kind], 1.0)))
             parts[aid].append(Part(aid, None, 0, (2.0**age - 1) * weight))
     for line in recipe.lines:
-        keys = _keys_of(line, recipe, history, own, parts, lists)
+        keys, faded = _keys_of(line, recipe, history, own, parts, lists), 1.0
         for i, key in enumerate(keys):
-            gain = line.weight * (line.fade + (1 - line.fade) * (len(keys) - i) / len(keys)) - line.step * i
+            share_of_key = line.fade + (1 - line.fade) * (len(keys) - i) / len(keys) if line.decay is None else faded
+            faded *= line.decay or 1
+            gain = line.weight * share_of_key - line.step * i
             gain = max(gain, line.floor) * share / (len(keys) if line.per_key else 1)
             if gain <= 0:
                 continue
@@ -58,12 +60,26 @@ def _traced(recipe: Recipe, history: Histories, stack: MatrixStack, lists, type_
                 parts.setdefault(key, []).append(Part(key, None, 0, gain))
                 continue
             row = stack.pointer[stack.index(line.matrix), key : key + 2]
-            for j, aid in enumerate(stack.neighbours[row[0] : min(row[1], row[0] + line.depth)].tolist()):
+            near = slice(row[0], min(row[1], row[0] + line.depth))
+            for j, (aid, weight) in enumerate(zip(stack.neighbours[near].tolist(), stack.weights[near].tolist(), strict=True)):
                 more = gain * max(1 - line.neighbour_step * j, line.neighbour_floor)
                 if more <= 0:
                     break
-                parts.setdefault(aid, []).append(Part(key, line.matrix, j, more * (2 if j < line.head else 1)))
+                more *= (2 if j < line.head else 1) * (weight if line.use == "weight" else 1) * _boost(line, stack, key, aid)
+                if more > 0:
+                    parts.setdefault(aid, []).append(Part(key, line.matrix, j, more))
     return parts
+
+
+def _boost(line: Line, stack: MatrixStack, x: int, y: int) -> float:
+    """What the second matrix makes of a gain."""
+    if line.boost is None:
+        return 1.0
+    both = 0.0
+    for one, other in ((x, y), (y, x)):
+        row = slice(*stack.pointer[stack.index(line.boost.matrix), one : one + 2])
+        both += float(stack.weights[row][stack.neighbours[row] == other].sum())
+    return 1 + line.boost.weight * both
 
 
 def _keys_of(line: Line, recipe: Recipe, history: Histories, own: list[int], parts: Parts, lists) -> list[int]:

@@ -34,8 +34,9 @@ def single(value) -> float:
     return float(np.float32(value))
 
 
-def recipe_list(events, recipe, rows, lists, type_weights, bought=("carts", "orders")) -> list[tuple[int, float]]:
-    """What a recipe names, [(item, score)]. rows: {matrix: {item: neighbours}}; lists: {recipe: items} of those above it."""
+def recipe_list(events, recipe, rows, lists, type_weights, bought=("carts", "orders"), weight=None) -> list[tuple[int, float]]:
+    """What a recipe names, [(item, score)]. rows: {matrix: {item: neighbours}}; lists: {recipe: items} of those above it;
+    weight(item, neighbour): of every row that keeps the neighbour."""
     history = keys("all", events)
     score = dict.fromkeys(history, np.float32(0))  # in the order of first mention
     long = recipe.long_history
@@ -60,7 +61,15 @@ def recipe_list(events, recipe, rows, lists, type_weights, bought=("carts", "ord
         mine = mine[: line.last]
         n = len(mine)
         for i, key in enumerate(mine):
-            gain = single(line.weight) * (single(line.fade) + (1 - single(line.fade)) * (n - i) / n) - single(line.step) * i
+            first = single(line.weight)
+            if line.decay is None:
+                gain = first * (single(line.fade) + (1 - single(line.fade)) * (n - i) / n)
+            else:
+                power = 1.0
+                for _ in range(i):
+                    power *= single(line.decay)
+                gain = first * power
+            gain -= single(line.step) * i
             gain = max(gain, single(line.floor)) * share
             if line.per_key:
                 gain /= n
@@ -70,7 +79,15 @@ def recipe_list(events, recipe, rows, lists, type_weights, bought=("carts", "ord
                 parts = []
                 for j, neighbour in enumerate(rows[line.matrix].get(key, [])[: line.depth]):
                     part = gain * max(1 - single(line.neighbour_step) * j, single(line.neighbour_floor))
-                    parts.append((neighbour, 2 * part if j < line.head else part))
+                    if j < line.head:
+                        part *= 2
+                    if line.use == "weight":
+                        part *= weight(key, neighbour)
+                    if line.boost:
+                        second = rows[line.boost.matrix]
+                        pairs = [(a, b) for a, b in ((key, neighbour), (neighbour, key)) if b in second.get(a, [])]
+                        part *= 1 + single(line.boost.weight) * sum(weight(a, b) for a, b in pairs)
+                    parts.append((neighbour, part))
             for item, part in parts:
                 if part > 0:  # what gains nothing is not named
                     score[item] = score.get(item, np.float32(0)) + np.float32(part)
@@ -80,9 +97,9 @@ def recipe_list(events, recipe, rows, lists, type_weights, bought=("carts", "ord
     return [(x, float(score[x])) for x in order[: recipe.size]]
 
 
-def all_lists(events, config, rows) -> dict[str, list[tuple[int, float]]]:
+def all_lists(events, config, rows, weight=None) -> dict[str, list[tuple[int, float]]]:
     named, lists = {}, {}
     for name, recipe in config.recipes.items():
-        named[name] = recipe_list(events, recipe, rows, lists, config.type_weights, config.bought)
+        named[name] = recipe_list(events, recipe, rows, lists, config.type_weights, config.bought, weight)
         lists[name] = [x for x, _ in named[name]]
     return named

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from otto_gpu.candidates import lookup
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.recipes import KEYS, CandidatesConfig, Line, LongHistory, Recipe
+from otto_gpu.candidates.recipes import KEYS, Boost, CandidatesConfig, Line, LongHistory, Recipe
+from otto_gpu.candidates.trace import trace
 from otto_gpu.device.arrays import longest
 from otto_gpu.device.hashing import first_slot, table_size
 from tests.candidates.oracle import all_lists
@@ -18,12 +19,18 @@ TYPES = ("clicks", "carts", "orders")
 N_ITEMS = 12
 HOUR, DAY = 3_600_000, 86_400_000
 MATRICES = ("one", "two", "empty")
+BOOSTS = (Boost(matrix="two"), Boost(matrix="one", weight=0.5))
+
+
+def weight_of(x: int, y: int) -> float:
+    """Of every row of the small matrices that keeps y; dyadic, some 0."""
+    return (x + 2 * y) % 5 / 4
 
 
 def check(world_events, histories, stack, config, rows):
     found = evaluate_recipes(histories, stack, config, TYPES)
     for s, events in enumerate(world_events):
-        expected = all_lists(events, config, rows)
+        expected = all_lists(events, config, rows, weight_of)
         for name, recipe in config.recipes.items():
             aids, scores = (a[s] for a in found[name])
             assert aids.shape == (recipe.size,) and (aids.dtype, scores.dtype) == (np.int32, np.float32)
@@ -44,19 +51,23 @@ matrix = st.dictionaries(st.integers(0, N_ITEMS - 1), row, max_size=N_ITEMS)
 
 @st.composite
 def lines(draw, above):
-    keys = draw(st.sampled_from(KEYS))
+    keys, matrix = draw(st.sampled_from(KEYS)), draw(st.sampled_from([*MATRICES, "one", None]))
+    decay = draw(st.none() | st.sampled_from([1.0, 0.9, 0.5]))
     if keys == "top" and not above:
         keys = "running"
     counted = st.integers(1, 15)
     return Line(
         keys=keys,
         recipe=draw(st.sampled_from(above)) if keys == "top" else None,
-        matrix=draw(st.sampled_from([*MATRICES, "one", None])),
+        matrix=matrix,
+        use="rank" if matrix is None else draw(st.sampled_from(["rank", "weight"])),
+        boost=None if matrix is None else draw(st.none() | st.sampled_from(BOOSTS)),
+        decay=decay,
         depth=draw(st.sampled_from([1, 2, 3, 1000])),
         last=draw(counted if keys in ("top", "running") else st.none() | counted),
         hours=draw(st.none() | st.sampled_from([0.5, 1, 24, 72])),
         weight=draw(st.sampled_from([1.0, 0.5, 0.1, 3.0])),
-        fade=draw(st.sampled_from([1.0, 0.25, 0.1, 0.0])),
+        fade=draw(st.sampled_from([1.0, 0.25, 0.1, 0.0])) if decay is None else 1,
         step=draw(st.sampled_from([0.0, 0.05, 0.35, 1.0])),
         floor=draw(st.sampled_from([0.0, 0.001, 0.5])),
         per_key=draw(st.booleans()),
@@ -100,7 +111,8 @@ def timed(sessions):
 
 def small(sessions, matrices, config):
     log = log_of(sessions, N_ITEMS)
-    stack = stack_of({m: {x: [(y, 1.0) for y in ys] for x, ys in rows.items()} for m, rows in matrices.items()}, N_ITEMS)
+    weighted = {m: {x: [(y, weight_of(x, y)) for y in ys] for x, ys in rows.items()} for m, rows in matrices.items()}
+    stack = stack_of(weighted, N_ITEMS)
     events = [[(a, ts, TYPES[t]) for a, ts, t in s] for s in sessions]
     return events, Histories.of(log, config), stack, config, matrices
 
@@ -139,6 +151,14 @@ BY_HAND = [  # lines; what gains how much, in order
         {6: 2, 8: 1, 10: 1, 11: 1},
     ),
     ([{"keys": "bought", "matrix": "one"}, {"keys": "running", "last": 1, "weight": 4}], {6: 5, 8: 1}),
+    ([{"keys": "all", "matrix": "one", "depth": 1, "decay": 0.5}], {9: 1, 6: 0.5, 5: 0.25}),
+    ([{"keys": "all", "matrix": "one", "depth": 1, "decay": 0.5, "weight": 2, "step": 0.25}], {9: 2, 6: 0.75}),
+    # by weight_of: 9 beside 2 is 0; 6 and 8 beside 1 are .75 and .5; 5, 6 and 7 beside 0 are 0, .5 and 1
+    ([{"keys": "all", "matrix": "one", "use": "weight", "decay": 0.5}], {6: 0.5, 8: 0.25, 7: 0.25}),
+    ([{"keys": "bought", "matrix": "one", "use": "weight", "head": 1, "neighbour_step": 0.5}], {6: 1.5, 8: 0.25}),
+    ([{"keys": "bought", "matrix": "one", "boost": {"matrix": "one"}}], {6: 1.75, 8: 1.5}),
+    ([{"keys": "bought", "matrix": "one", "boost": {"matrix": "one", "weight": 2}, "use": "weight"}], {6: 1.875, 8: 1}),
+    ([{"keys": "bought", "matrix": "one", "boost": {"matrix": "empty"}}], {6: 1, 8: 1}),
 ]
 
 
@@ -151,6 +171,8 @@ def test_by_hand(lines, expected):
     n = len(expected)
     assert aids[0].tolist() == list(expected) + [-1] * (6 - n)
     assert scores[0, :n].tolist() == list(expected.values())
+    parts = trace(histories, stack, config, TYPES)["it"]
+    assert {item: sum(p.gain for p in parts[item]) for item in expected} == expected
 
 
 def test_a_long_history_and_deep_recipes():

@@ -15,6 +15,13 @@ def test_packaged_recipes_ask_known_matrices():
     assert [config.order_of(t) for t in ("clicks", "carts", "orders", "likes")] == ["clicks", "orders", "orders", "clicks"]
 
 
+def test_a_matrix_that_boosts_is_asked_for_too():
+    line = Line(keys="all", matrix="near_2", use="weight", decay=0.7, boost={"matrix": "near_6"})
+    config = CandidatesConfig(recipes={"it": {"lines": [line, Line(keys="all", matrix="near_6")]}}, order={})
+    assert config.matrices == ["near_2", "near_6"]
+    assert CandidatesConfig(**config.model_dump(mode="json")) == config
+
+
 def test_every_matrix_is_named_once():
     config = CandidatesConfig()
     lines = [line for recipe in config.recipes.values() for line in recipe.lines if line.matrix]
@@ -40,6 +47,12 @@ def test_defaults_of_a_line_weigh_every_neighbour_the_same():
         ({"keys": "all", "fade": 1.5}, "less than or equal to 1"),
         ({"keys": "all", "hours": 0}, "greater than 0"),
         ({"keys": "all", "deep": 3}, "Extra inputs"),
+        ({"keys": "all", "matrix": "near_2", "use": "place"}, "'rank' or 'weight'"),
+        ({"keys": "all", "use": "weight"}, "name the matrix"),
+        ({"keys": "all", "boost": {"matrix": "near_2"}}, "name the matrix"),
+        ({"keys": "all", "matrix": "near_2", "boost": {"matrix": "near_6", "weight": 0}}, "greater than 0"),
+        ({"keys": "all", "decay": 0}, "greater than 0"),
+        ({"keys": "all", "decay": 0.9, "fade": 0.5}, "set one of them"),
     ],
 )
 def test_wrong_lines_are_refused(line, message):

@@ -10,7 +10,7 @@ import numpy as np
 
 from otto_gpu.candidates import fuse, fusion, keys, lookup
 from otto_gpu.candidates.lookup import Histories, encode_lines
-from otto_gpu.candidates.recipes import CandidatesConfig, Line, LongHistory, Recipe
+from otto_gpu.candidates.recipes import Boost, CandidatesConfig, Line, LongHistory, Recipe
 from otto_gpu.cooccurrence import pairs, partners, sides
 from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.device import CPU, Device
@@ -71,6 +71,7 @@ RECIPES = CandidatesConfig(
                     keys="all", matrix="one", depth=4, step=0.25, floor=0.0625, head=1, neighbour_step=0.5, neighbour_floor=0.25
                 ),
                 Line(keys="bought", matrix="two", weight=0.5, hours=24),
+                Line(keys="all", matrix="two", use="weight", decay=0.5, boost=Boost(matrix="one", weight=0.5)),
                 Line(keys="running", last=2, matrix="one", depth=3),
             ),
             size=6, history="left_out",
