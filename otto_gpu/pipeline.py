@@ -132,9 +132,11 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
         return None, []
     if data is None:
         raise UserError(f"config {config.name!r} needs --data PATH: the file, folder or glob with the log")
+    from otto_gpu.events.flat import files_beside
     from otto_gpu.events.read import data_files
 
-    return data, data_files(data, config.events)
+    beside = files_beside(data, config.items)
+    return data, data_files(data, config.events, beside) + [file for file in beside if file.is_file()]
 
 
 def stages(config: Config, data: Path | None, run: Run, device: Device, workers: Workers = IN_PROCESS) -> list[Stage]:
@@ -146,10 +148,13 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
     def dump(section, *leave_out):
         return section.model_dump(mode="json", exclude=set(leave_out))
 
+    def given(section):
+        return [] if section is None else [dump(section)]
+
     def events(folder):
         from otto_gpu.events import stage
 
-        return stage.run(folder, data, c.events, c.split, c.targets, run.reporter, there)
+        return stage.run(folder, data, c.events, c.split, c.targets, run.reporter, there, c.items)
 
     def matrices(folder):
         from otto_gpu.cooccurrence import stage
@@ -219,7 +224,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
     everything = {
         "events": (
             ("events", "labels", "official", "rejected.parquet"),
-            lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k"), c.targets.names],
+            lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k"), c.targets.names, *given(c.items)],
             events,
         ),
         "matrices": (("matrices",), lambda: [dump(c.matrices), device.kind], matrices),

@@ -17,7 +17,7 @@ from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.embeddings.settings import ENCODER, EmbeddingsConfig
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES
-from otto_gpu.events.settings import MOST_BYTES, EventsConfig, SplitConfig, TargetsConfig
+from otto_gpu.events.settings import MOST_BYTES, EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import Section, explain, nearest
@@ -51,6 +51,7 @@ class Config(Section):
         description="GB; the sizes of all chunks are in proportion to it, unless they are set to other than their defaults",
     )
     events: EventsConfig = EventsConfig()
+    items: ItemsConfig | None = Field(None, description="attributes of the items; null: there are none")
     split: SplitConfig = SplitConfig()
     targets: TargetsConfig = TargetsConfig()
     matrices: MatricesConfig = MatricesConfig()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION
 from otto_gpu.errors import UserError
+from otto_gpu.events.attributes import ItemTable
 from otto_gpu.events.checks import Checker, Events, Piece, Rejections
+from otto_gpu.events.flat import FORMATS, format_of
 from otto_gpu.events.ids import dense_ids, join_ids
 from otto_gpu.events.jsonl import read_jsonl
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.tabular import read_csv, read_parquet
-
-FORMATS = {"jsonl": "jsonl", "json": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "pq": "parquet"}
 
 
 class TooManyRejected(UserError):
@@ -38,25 +38,32 @@ class ReadResult:
     (at most 500 characters), at most 100,000 rows. counts: events (in the log), rejected, duplicates (dropped), unsorted
     (events earlier than the one before them in their session), later (dropped: at or after events.before), unsampled
     (dropped: their session is outside events.sample_sessions), files, and types: {name: events}. from_test_file: bool
-    [n_sessions], whether a session came from events.test_file; None where there is no such file.
+    [n_sessions], whether a session came from events.test_file; None where there is no such file. items: what a generated log
+    says of its items.
     """
 
     log: EventLog
     rejected: pa.Table
     counts: dict
     from_test_file: np.ndarray | None
+    items: ItemTable | None = None
 
 
 def read_log(
-    path: Path | str, config: EventsConfig, targets: TargetsConfig, progress: Callable[[int], None] | None = None
+    path: Path | str,
+    config: EventsConfig,
+    targets: TargetsConfig,
+    progress: Callable[[int], None] | None = None,
+    beside: Collection[Path] = (),
 ) -> ReadResult:
     """Reads all of `path` with no more in memory than one piece of a file and the compact columns gathered so far.
 
-    The same session in several files is one session. `progress` is called with the number of events of every piece.
-    Raises UserError where the path, the columns or the ids do not fit, TooManyRejected above events.max_rejected.
+    The same session in several files is one session. `progress` is called with the number of events of every piece. beside:
+    files that lie there and are no part of the log. Raises UserError where the path, the columns or the ids do not fit,
+    TooManyRejected above events.max_rejected.
     """
     config = config.model_copy(update={"types": config.type_names(targets.types)})
-    files = data_files(path, config)
+    files = data_files(path, config, beside)
     kind = _format(files, config)
     if kind == "jsonl" and config.extra:
         raise UserError("events.extra: further columns can be read from CSV and Parquet only, not from JSONL")
@@ -82,15 +89,18 @@ def read_log(
     return _assemble(parts, files, n_train, check.rejections, config, targets, kind)
 
 
-def data_files(path: Path | str, config: EventsConfig) -> list[Path]:
-    """The files that hold the log, sorted; the test file, where there is one, last. Raises UserError if there are none."""
+def data_files(path: Path | str, config: EventsConfig, beside: Collection[Path] = ()) -> list[Path]:
+    """The files that hold the log, sorted; the test file, where there is one, last. beside: files that lie there and are no
+    part of it. Raises UserError if there are none."""
+    beside = {file.resolve() for file in beside}
     path = Path(path)
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = _files_of_folder(path, config)
+        files = _files_of_folder(path, config, beside)
     elif glob.has_magic(str(path)):
         files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
+        files = [file for file in files if file.resolve() not in beside]
         if not files:
             raise UserError(f"{path}: no file fits this pattern")
     else:
@@ -99,7 +109,7 @@ def data_files(path: Path | str, config: EventsConfig) -> list[Path]:
     return files
 
 
-def _files_of_folder(folder: Path, config: EventsConfig) -> list[Path]:
+def _files_of_folder(folder: Path, config: EventsConfig, beside: set[Path]) -> list[Path]:
     test = _test_file(folder, config)
     if config.train_file is not None:
         train = [folder / config.train_file]
@@ -108,8 +118,8 @@ def _files_of_folder(folder: Path, config: EventsConfig) -> list[Path]:
             raise UserError(f"{folder}: no file {config.train_file!r} (events.train_file); the folder holds: {there}")
     else:
         wanted = [config.format] if config.format in FORMATS.values() else list(FORMATS.values())
-        train = [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".") and _format_of(f) in wanted]
-        train = [f for f in train if f != test]
+        train = [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".") and format_of(f) in wanted]
+        train = [f for f in train if f != test and f.resolve() not in beside]
         if not train:
             raise UserError(f"{folder}: the folder holds no {', '.join(dict.fromkeys(wanted))} file; give a file or a pattern")
     return train + ([test] if test is not None else [])
@@ -122,16 +132,10 @@ def _test_file(path: Path | str, config: EventsConfig) -> Path | None:
     return file if file.is_file() else None
 
 
-def _format_of(file: Path) -> str | None:
-    suffix = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
-    found = FORMATS.get(suffix[1:].lower())
-    return None if file.suffix == ".gz" and found == "parquet" else found
-
-
 def _format(files: list[Path], config: EventsConfig) -> str:
     if config.format in FORMATS.values():
         return config.format
-    found = {_format_of(file): file for file in reversed(files)}
+    found = {format_of(file): file for file in reversed(files)}
     if None in found:
         raise UserError(f"{found[None]}: the format does not show in the name; set events.format to jsonl, csv or parquet")
     if len(found) > 1:

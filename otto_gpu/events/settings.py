@@ -63,6 +63,25 @@ class EventsConfig(Section):
         return {name: name for name in types} | {str(code): name for code, name in enumerate(types)}
 
 
+class ItemsConfig(Section):
+    """A table of what is known of the items, a row an item: CSV, Parquet or JSONL (an object a line). Items that no event has
+    may be there too; the values of any may be missing."""
+
+    file: str = Field(min_length=1, description="its name in the data folder (beside the log, where that is one file)")
+    id: str = Field("aid", description="the column that names the item, as the log does")
+    columns: dict[Name, Literal["code", "number", "time", "text"]] = Field(
+        {}, description="column -> code (categories: integers or text), number, time or text; others are not read"
+    )
+    time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("ms", description="of the columns of kind time")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
+
+    @model_validator(mode="after")
+    def _apart(self):
+        if self.id in self.columns:
+            raise ValueError(f"columns: {self.id!r} names the item and is no attribute")
+        return self
+
+
 class SplitConfig(Section):
     """Three periods: train, validation (its labels train the rankers) and test.
 

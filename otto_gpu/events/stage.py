@@ -12,15 +12,19 @@ import pyarrow.parquet as pq
 
 from otto_gpu.columns import ID
 from otto_gpu.errors import UserError
+from otto_gpu.events.attributes import CODES, ItemTable, by_item, check_overlap, read_items, with_ids
 from otto_gpu.events.checks import suspicious_unit
+from otto_gpu.events.flat import beside, files_beside
+from otto_gpu.events.items import ATTRIBUTES
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
 from otto_gpu.events.settings import SPLITS as SPLITS
-from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
+from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, split_log
 from otto_gpu.events.synthetic import synthetic_log
+from otto_gpu.events.typed import save_dictionaries
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
 
@@ -33,18 +37,22 @@ def run(
     targets: TargetsConfig,
     reporter: Reporter,
     run_dir: Path,
+    items: ItemsConfig | None = None,
 ):
     with reporter.work("reading", "events") as work:
         if events.format == "synthetic":
             result = _synthetic(events, targets)
         else:
             try:
-                result = read_log(data, events, targets, work.advance)
+                result = read_log(data, events, targets, work.advance, files_beside(data, items))
             except TooManyRejected as error:
                 rejected = error.rejected
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
                 raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
+    table = result.items if items is None else _items(data, items, log, reporter)
+    if table is not None:
+        log = with_ids(log, table.ids)
     doubt = None if events.format == "synthetic" else suspicious_unit(log.ts, events.ts_unit)
     if doubt:
         reporter.say(f"  warning: {doubt}")
@@ -62,6 +70,9 @@ def run(
         (folder / sub).mkdir(exist_ok=True)
     _save_ids(folder / "events/sessions.parquet", log.sessions, log.n_sessions)
     _save_ids(folder / "events/items.parquet", log.items, log.n_items)
+    if table is not None:
+        by_item(table, log).save(folder / "events" / ATTRIBUTES)
+        save_dictionaries(folder / "events" / CODES, table.dictionaries)
     summary = {"counts": counts, "absent": absent, "periods": {}}
     for name, period in periods.items():
         place = folder / "events" / name
@@ -85,6 +96,15 @@ def run(
         "events": len(log), "sessions": log.n_sessions, "items": log.n_items, "rejected": int(counts.get("rejected", 0)),
         "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {p['train_events']:,} events" for n, p in sizes.items()),
     }  # fmt: skip
+
+
+def _items(data: Path | None, config: ItemsConfig, log: EventLog, reporter: Reporter) -> ItemTable:
+    if data is None:
+        raise UserError("items: a generated log has no items file; leave this section out")
+    file = beside(data, config.file)
+    table = read_items(file, config, reporter.say)
+    check_overlap(table, log, file, config)
+    return table
 
 
 def _synthetic(events: EventsConfig, targets: TargetsConfig) -> ReadResult:

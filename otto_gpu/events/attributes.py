@@ -1,0 +1,151 @@
+"""The items file: ids that the log need not have, and what is known of the items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from otto_gpu.errors import UserError
+from otto_gpu.events.checks import suspicious_unit
+from otto_gpu.events.flat import read_flat
+from otto_gpu.events.ids import compact_ids, dense_ids, encoded, may_be_ids
+from otto_gpu.events.items import NO_CODE, NO_TIME, Items
+from otto_gpu.events.log import EventLog
+from otto_gpu.events.settings import ItemsConfig
+from otto_gpu.events.typed import as_numbers, as_texts, as_times, as_words, join_codes
+
+CODES = "attribute_codes.json"  # in events/ of a run: the values of the codes
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ItemTable:
+    """ids: the user's own ids (integers or text), none twice; items: their attributes in this order; dictionaries: the values
+    of the codes, by column."""
+
+    ids: pa.Array
+    items: Items
+    dictionaries: dict[str, pa.Array] = field(default_factory=dict)
+
+
+def read_items(file: Path, config: ItemsConfig, say: Say) -> ItemTable:
+    """What is wrong with single rows is counted and said; UserError for a column that is not there or of another kind."""
+    wanted = {config.id: "items.id"} | {name: f"items.columns.{name}" for name in config.columns}
+    columns = read_flat(file, "items.file", wanted, config.delimiter)
+    ids, rows = _ids(file, columns[config.id], config, say)
+    if rows is not None:
+        columns = {name: column.take(rows) for name, column in columns.items()}
+    found, dictionaries = Items(len(ids)), {}
+    for name, kind in config.columns.items():
+        what, column, bad = f"{file}: column {name!r} (items.columns.{name}: {kind})", columns[name], 0
+        if kind == "code":
+            found.codes[name], dictionaries[name] = join_codes([as_words(column, what)])
+        elif kind == "number":
+            found.numbers[name], bad = as_numbers(column, what)
+        elif kind == "time":
+            found.times[name], bad = _times(column, config.time_unit, what, say)
+        else:
+            found.texts[name] = _texts(column, what)
+        if bad:
+            say(f"  {file.name}: {bad:,} of {len(ids):,} values of {name!r} are no {kind}s: counted as missing")
+    return ItemTable(ids, found, dictionaries)
+
+
+def _ids(file: Path, column: pa.Array, config: ItemsConfig, say: Say) -> tuple[pa.Array, pa.Array | None]:
+    """(ids, the rows that have them; None: all of them). Integers that came as text are integers, as in the log."""
+    if not may_be_ids(column.type):
+        raise UserError(f"{file}: column {config.id!r} (items.id) is {column.type}; ids must be integers or strings")
+    if pa.types.is_uint64(column.type):
+        column = column.cast(pa.string())
+    text = not pa.types.is_integer(column.type)
+    there = column.is_valid()
+    if text:
+        column = column.cast(pa.string())
+        there = pc.and_(there, pc.fill_null(pc.not_equal(column, ""), False))
+    rows = np.flatnonzero(there.to_numpy(zero_copy_only=False))
+    if missing := len(column) - len(rows):
+        say(f"  {file.name}: {missing:,} of {len(column):,} rows have no {config.id!r}: left out")
+    if not len(rows):
+        raise UserError(f"{file}: no row has a value of {config.id!r} (items.id)")
+    ids = encoded(column.take(pa.array(rows)))
+    _, first = np.unique(ids.indices.to_numpy(), return_index=True)
+    if repeated := len(rows) - len(first):
+        say(f"  {file.name}: {repeated:,} of {len(column):,} rows repeat an item: its first row counts")
+        first.sort()
+        rows, ids = rows[first], ids.take(pa.array(first))
+    ids = compact_ids(ids, from_text=text)
+    ids = ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
+    return ids, None if len(rows) == len(column) else pa.array(rows)
+
+
+def _times(column: pa.Array, unit: str, what: str, say: Say) -> tuple[np.ndarray, int]:
+    try:
+        ts, bad = as_times(column, unit, what)
+    except UserError as error:
+        raise UserError(f"{error}; set items.time_unit") from None
+    carries_unit = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
+    if not carries_unit and (doubt := suspicious_unit(ts[ts != NO_TIME], unit)):
+        say(f"  warning: {what}: {doubt.replace('events.ts_unit', 'items.time_unit').replace('if ts is', 'if they are')}")
+    return ts, bad
+
+
+def _texts(column: pa.Array, what: str) -> pa.Array:
+    try:
+        return as_texts(column)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        raise UserError(f"{what}: expected text, got {column.type}") from None
+
+
+def with_ids(log: EventLog, *further: pa.Array) -> EventLog:
+    """The log with a dictionary that holds these ids too (own ids, which may be known); dense ids keep the order of own ids.
+    7 and '7' are one item: where some are integers and others text, all are text."""
+    all_of = [log.items, *further]
+    if not all(pa.types.is_integer(ids.type) for ids in all_of):
+        all_of = [ids.cast(pa.string()) for ids in all_of]
+    else:
+        all_of = [ids.cast(pa.int64()) for ids in all_of] if len({ids.type for ids in all_of}) > 1 else all_of
+    place, items = dense_ids(pa.chunked_array(all_of), "aid")
+    return replace(log, aid=place[: log.n_items][log.aid], items=items, n_items=len(items))
+
+
+def places_of(ids: pa.Array, log: EventLog) -> np.ndarray:
+    """int64 [n]: the dense ids of own ids, -1 where the log's dictionary has none."""
+    if ids.type != log.items.type:
+        integers = pa.types.is_integer(ids.type) and pa.types.is_integer(log.items.type)
+        kind = pa.int64() if integers else pa.string()
+        return pc.fill_null(pc.index_in(ids.cast(kind), log.items.cast(kind)), -1).to_numpy().astype(np.int64)
+    return pc.fill_null(pc.index_in(ids, log.items), -1).to_numpy().astype(np.int64)
+
+
+def by_item(table: ItemTable, log: EventLog) -> Items:
+    """The attributes by dense id; missing where the items file has no such item."""
+    row = np.full(log.n_items, -1, np.int64)
+    row[places_of(table.ids, log)] = np.arange(len(table.ids))
+    there = row >= 0
+
+    def placed(values: np.ndarray, missing) -> np.ndarray:
+        return np.where(there, values[row], values.dtype.type(missing))
+
+    given = table.items
+    rows = pa.array(row, mask=~there)
+    return Items(
+        log.n_items,
+        {name: placed(values, NO_CODE) for name, values in given.codes.items()},
+        {name: placed(values, np.nan) for name, values in given.numbers.items()},
+        {name: placed(values, NO_TIME) for name, values in given.times.items()},
+        {name: values.take(rows) for name, values in given.texts.items()},
+    )
+
+
+def check_overlap(table: ItemTable, log: EventLog, file: Path, config: ItemsConfig) -> None:
+    """UserError where no item of the log is in the items file: they hardly speak of the same ids."""
+    if not (places_of(table.ids, log) >= 0).any():
+        raise UserError(
+            f"{file}: no item of the log is there: column {config.id!r} (items.id) has ids such as {table.ids[0].as_py()!r}, "
+            f"the log such as {log.items[0].as_py()!r}"
+        )

@@ -1,0 +1,115 @@
+"""Small tables that lie beside the log, one row a line: CSV, Parquet or JSONL, read whole."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from otto_gpu.errors import UserError
+from otto_gpu.events.lines import last_line, line_pieces, split_lines
+from otto_gpu.events.settings import ItemsConfig
+from otto_gpu.schema import nearest
+
+FORMATS = {"jsonl": "jsonl", "json": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "pq": "parquet"}
+PIECE = 32 << 20  # bytes
+
+
+def format_of(file: Path) -> str | None:
+    """jsonl, csv or parquet, as the file's name ends; None where that says nothing."""
+    suffix = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
+    found = FORMATS.get(suffix[1:].lower())
+    return None if file.suffix == ".gz" and found == "parquet" else found
+
+
+def beside(data: Path | str, name: str) -> Path:
+    """Where a file `name` of the data folder lies; of a single file or a pattern, in the folder that holds it."""
+    folder = Path(data)
+    if not folder.is_dir():
+        folder = folder.parent
+        while glob.has_magic(str(folder)):
+            folder = folder.parent
+    return folder / name
+
+
+def files_beside(data: Path | str, items: ItemsConfig | None) -> list[Path]:
+    """The files among the data that are no part of the log."""
+    return [] if items is None else [beside(data, items.file)]
+
+
+def read_flat(file: Path, key: str, wanted: dict[str, str], delimiter: str = ",") -> dict[str, pa.Array]:
+    """{name: array} of the columns `wanted`, {name: the setting that names it}; all of one length. CSV cells come as text, an
+    empty one as ''; JSON values as Arrow infers them. key: the setting that names the file. UserError for an unfit file."""
+    kind = format_of(file)
+    if kind is None:
+        raise UserError(f"{file} ({key}): the format does not show in the name; it must end in .csv, .parquet or .jsonl")
+    if not file.is_file():
+        raise UserError(f"{file}: no such file ({key})")
+    try:
+        read = {"csv": _csv, "parquet": _parquet, "jsonl": _jsonl}[kind]
+        table = read(file, wanted, delimiter)
+    except (OSError, EOFError, pa.ArrowException) as error:
+        raise UserError(f"{file}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
+    return {name: _whole(table[name]) for name in wanted}
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    column = column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+    whole = column.combine_chunks()
+    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _check(file: Path, names: list[str], wanted: dict[str, str]) -> None:
+    for column, key in wanted.items():
+        if names.count(column) != 1:
+            what = "missing column" if column not in names else "more than one column"
+            hint = "" if len(names) > 20 or column in names else f"; the file has: {', '.join(names)}"
+            raise UserError(f"{file}: {what} {column!r} ({key}){hint or '; ' + nearest(column, names)}")
+
+
+def _csv(file: Path, wanted: dict[str, str], delimiter: str) -> pa.Table:
+    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    with pa.csv.open_csv(file, parse_options=parse) as head:
+        names = head.schema.names
+    _check(file, names, wanted)
+    # the first row may not show what the others hold
+    convert = pa.csv.ConvertOptions(include_columns=list(wanted), column_types=dict.fromkeys(wanted, pa.string()))
+    return pa.csv.read_csv(file, parse_options=parse, convert_options=convert)
+
+
+def _parquet(file: Path, wanted: dict[str, str], delimiter: str) -> pa.Table:
+    with pq.ParquetFile(file) as source:
+        _check(file, source.schema_arrow.names, wanted)
+        return source.read(columns=list(wanted))
+
+
+def _jsonl(file: Path, wanted: dict[str, str], delimiter: str) -> pa.Table:
+    rows = []
+    for first, text in line_pieces(file, PIECE, last_line):
+        for number, line in enumerate(split_lines(text), first):
+            if not line.strip():
+                continue
+            try:
+                row = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise UserError(f"{file}:{number}: broken JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise UserError(f'{file}:{number}: expected an object a line, such as {{"id": 1}}')
+            rows.append(row)
+    _check(file, list(dict.fromkeys(name for row in rows for name in row)), wanted)
+    columns = {}
+    for name in wanted:
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # numbers and text: all as text
+            columns[name] = pa.array(list(map(_text, values)), pa.string())
+    return pa.table(columns)
+
+
+def _text(value) -> str | None:
+    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
