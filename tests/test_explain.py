@@ -9,7 +9,7 @@ import pytest
 from otto_gpu import Recommender, run_pipeline
 from otto_gpu.errors import UserError
 from otto_gpu.explain import explain, reasons, session_of
-from tests.runs import EMBEDDED, GROUP, frame, needs_embeddings, of_file, pipeline, said, write_parquet
+from tests.runs import EMBEDDED, GROUP, called, frame, needs_embeddings, of_file, pipeline, said, write_parquet
 from tests.test_recommend import histories
 
 SETTINGS = {
@@ -125,12 +125,12 @@ def test_by_command(world, tmp_path):
     aid = recommender.recommend(events).to_dicts()[0]["orders"][0]
     done = pipeline(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", aid, module="explain")
     assert done.returncode == 0 and "place 1 of the candidates" in done.stdout, done.stderr
-    told = pipeline(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", aid, "--json", module="explain")
+    told = called(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", aid, "--json", module="explain")
     assert json.loads(told.stdout) == json.loads(json.dumps(explain(recommender, events, aid)))
     write_parquet(tmp_path / "two.parquet", pd.concat(sessions[:2]))
-    line = said(pipeline(run_dir, "--sessions", tmp_path / "two.parquet", "--aid", aid, module="explain"))
+    line = said(called(run_dir, "--sessions", tmp_path / "two.parquet", "--aid", aid, module="explain"))
     assert "--session" in line and "2 sessions" in line
     named = ["--session", events["session"].iloc[0], "--aid", aid, "--json"]
-    again = pipeline(run_dir, "--sessions", tmp_path / "two.parquet", *named, module="explain")
+    again = called(run_dir, "--sessions", tmp_path / "two.parquet", *named, module="explain")
     assert json.loads(again.stdout) == json.loads(told.stdout)
-    assert "does not know" in said(pipeline(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", 7, module="explain"))
+    assert "does not know" in said(called(run_dir, "--sessions", tmp_path / "one.parquet", "--aid", 7, module="explain"))

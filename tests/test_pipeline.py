@@ -14,7 +14,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.pipeline import STAGES, Result, run_pipeline
 from otto_gpu.run.directory import Run
-from tests.runs import frame, metrics, of_file, pipeline, said, small, write_config, write_parquet
+from tests.runs import called, frame, metrics, of_file, pipeline, said, small, write_config, write_parquet
 
 OUTPUTS = {
     "events", "labels", "official", "rejected.parquet", "matrices", "candidates", "features", "models", "predictions",
@@ -133,9 +133,9 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(finished, tmp_path):
     config, run_dir, _ = finished
     before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")}
     arguments = ("--config", config, "--run-dir", run_dir, "--dry-run")
-    shown = pipeline(*arguments, "--set", "ranking.seed=7")
+    shown = called(*arguments, "--set", "ranking.seed=7")
     assert [f"{s}: unchanged" for s in EARLY] + [f"{s}: would run" for s in LATE] == shown.stdout.splitlines()[-len(STAGES) :]
-    shown = pipeline(*arguments, "--from", "candidates", "--to", "features")
+    shown = called(*arguments, "--from", "candidates", "--to", "features")
     told = [f"{stage}: unchanged" for stage in EARLY[:-2]] + ["candidates: would run", "features: would run"]
     assert shown.stdout.splitlines()[-len(told) :] == told
     assert {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")} == before
@@ -187,12 +187,14 @@ def test_from_and_to(copy):
     assert copy().ran == []
 
 
-def test_a_run_up_to_the_submission_shows_its_figures_and_no_page(tmp_path):
-    config = write_config(tmp_path / "small.yaml", small(200))
-    shown = pipeline("--config", config, "--run-dir", tmp_path / "run", "--to", "submission")
+def test_a_run_up_to_the_submission_shows_its_figures_and_no_page(copy, finished):
+    run_dir = copy.directory
+    for name in ("metrics.json", "report.html"):
+        (run_dir / name).unlink()
+    shown = called("--config", finished[0], "--run-dir", run_dir, "--to", "submission")
     assert shown.returncode == 0, shown.stderr
-    assert "recall@20" in shown.stdout and shown.stdout.splitlines()[-1] == f"metrics:    {tmp_path}/run/metrics.json"
-    assert (tmp_path / "run/metrics.json").exists() and not (tmp_path / "run/report.html").exists()
+    assert "recall@20" in shown.stdout and shown.stdout.splitlines()[-1] == f"metrics:    {run_dir}/metrics.json"
+    assert (run_dir / "metrics.json").exists() and not (run_dir / "report.html").exists()
 
 
 def test_to_stops_a_fresh_run(tmp_path):
@@ -268,7 +270,7 @@ def test_a_run_that_uses_the_encoder_tells_how_it_learnt(copy):
 # ------------------------------------------------------------------------------------------------------------ mistakes
 def test_an_unknown_stage_is_told_with_its_neighbour(tmp_path):
     for option in ("--from", "--to"):
-        line = said(pipeline(option, "rankrs", "--run-dir", tmp_path / "run"))
+        line = said(called(option, "rankrs", "--run-dir", tmp_path / "run"))
         assert line == "error: unknown stage 'rankrs'; did you mean 'rankers'?"
     assert not list(tmp_path.iterdir())
 
@@ -282,7 +284,7 @@ def test_debug_shows_the_traceback(tmp_path):
 def test_cuda_without_a_gpu_is_told_with_what_is_missing(tmp_path):
     if choose_device("auto").kind == "cuda":
         pytest.skip("there is a GPU with its packages here")
-    for shown in (pipeline("--device", "cuda", "--run-dir", tmp_path / "run"), pipeline("--device", "cuda", "--dry-run")):
+    for shown in (called("--device", "cuda", "--run-dir", tmp_path / "run"), called("--device", "cuda", "--dry-run")):
         line = said(shown)
         assert re.search(r"device 'cuda': .*(not installed|no usable GPU|no GPU)", line)
         assert "pip install 'otto_gpu[cuda13]'" in line
@@ -290,11 +292,11 @@ def test_cuda_without_a_gpu_is_told_with_what_is_missing(tmp_path):
 
 
 def test_a_log_that_is_not_named_or_not_there_is_told(tmp_path):
-    assert "config 'otto' needs --data PATH" in said(pipeline("--config", "otto"))
-    line = said(pipeline("--config", "otto", "--data", tmp_path / "none", "--run-dir", tmp_path / "run"))
+    assert "config 'otto' needs --data PATH" in said(called("--config", "otto"))
+    line = said(called("--config", "otto", "--data", tmp_path / "none", "--run-dir", tmp_path / "run"))
     assert f"{tmp_path}/none: no such file or folder" in line
     (tmp_path / "empty").mkdir()
-    line = said(pipeline("--config", "otto", "--data", tmp_path / "empty", "--run-dir", tmp_path / "run"))
+    line = said(called("--config", "otto", "--data", tmp_path / "empty", "--run-dir", tmp_path / "run"))
     assert "no file 'train.jsonl'" in line
     assert not (tmp_path / "run").exists()
 
@@ -306,8 +308,8 @@ def test_data_for_a_generated_log_is_refused(tmp_path):
 
 def test_an_unknown_key_is_one_line(tmp_path):
     config = write_config(tmp_path / "mine.yaml", {"ranking": {"fold": 3}})
-    assert said(pipeline("--config", config)) == f"error: {config}: unknown key 'ranking.fold'; did you mean 'folds'?"
-    assert "unknown key 'ranking.fold'" in said(pipeline("--set", "ranking.fold=3"))
+    assert said(called("--config", config)) == f"error: {config}: unknown key 'ranking.fold'; did you mean 'folds'?"
+    assert "unknown key 'ranking.fold'" in said(called("--set", "ranking.fold=3"))
 
 
 def test_too_many_bad_rows_stop_the_run_and_leave_nothing_half_written(tmp_path):
@@ -317,7 +319,7 @@ def test_too_many_bad_rows_stop_the_run_and_leave_nothing_half_written(tmp_path)
     data = tmp_path / "log.csv"
     data.write_text("\n".join(lines) + "\n")
     config, run_dir = write_config(tmp_path / "mine.yaml", of_file()), tmp_path / "run"
-    line = said(pipeline("--config", config, "--data", data, "--run-dir", run_dir))
+    line = said(called("--config", config, "--data", data, "--run-dir", run_dir))
     assert re.search(rf"{data}:\d+: ", line) and "events.max_rejected" in line and f"{run_dir}/rejected.parquet" in line
     rejected = pq.read_table(run_dir / "rejected.parquet")
     assert rejected.column_names == ["file", "row", "reason", "text"] and len(rejected) >= 5
@@ -337,7 +339,7 @@ def test_two_processes_in_one_run_directory(finished):
     with Run(run_dir, Reporter(quiet=True)).locked():
         line = said(pipeline("--config", config, "--run-dir", run_dir))
     assert f"run directory {run_dir}: another process works in it" in line
-    assert pipeline("--config", config, "--run-dir", run_dir).returncode == 0
+    assert called("--config", config, "--run-dir", run_dir).returncode == 0
 
 
 @pytest.mark.parametrize("theirs", ["events/log.csv", "models/best.bin", "config.yaml", "submission.csv"])
@@ -346,7 +348,7 @@ def test_what_is_not_the_runs_own_is_left_alone(tmp_path, theirs, more):
     place = tmp_path / "shop" / theirs
     place.parent.mkdir(parents=True)
     place.write_text("precious")
-    line = said(pipeline("--set", "events.synthetic_sessions=50", "--run-dir", tmp_path / "shop", *more))
+    line = said(called("--set", "events.synthetic_sessions=50", "--run-dir", tmp_path / "shop", *more))
     assert f"holds {theirs.split('/')[0]}, which no run wrote" in line
     assert place.read_text() == "precious" and [p for p in (tmp_path / "shop").rglob("*") if p.is_file()] == [place]
 
@@ -358,4 +360,4 @@ def test_a_run_that_was_copied_without_hidden_files_goes_on(copy):
 
 def test_a_run_directory_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "--run-dir" in said(pipeline("--run-dir", tmp_path / "file"))
+    assert "--run-dir" in said(called("--run-dir", tmp_path / "file"))

@@ -12,7 +12,7 @@ import pytest
 from otto_gpu import Recommender, run_pipeline
 from otto_gpu.errors import UserError
 from otto_gpu.events.stage import load_ids, load_period
-from tests.runs import EMBEDDED, GROUP, frame, needs_embeddings, of_file, pipeline, said, small, write_parquet
+from tests.runs import EMBEDDED, GROUP, called, frame, needs_embeddings, of_file, pipeline, said, small, write_parquet
 
 EVERYTHING = {
     "features": {"families": ["matrix", "popularity", "session", "recall", "rank"]},
@@ -229,10 +229,10 @@ def test_by_command(run_dir, tmp_path):
 
 def test_by_command_mistakes_are_one_line(run_dir, tmp_path):
     given = ["--sessions", run_dir / "events/test/history.parquet", "--out", tmp_path / "lists.csv"]
-    assert "no such run directory" in said(pipeline(tmp_path / "nowhere", *given, module="recommend"))
+    assert "no such run directory" in said(called(tmp_path / "nowhere", *given, module="recommend"))
     nowhere = ["--sessions", tmp_path / "none.csv", "--out", tmp_path / "lists.csv"]
-    assert "no such file" in said(pipeline(run_dir, *nowhere, module="recommend"))
-    assert "--out" in said(pipeline(run_dir, *given[:2], "--out", tmp_path / "no" / "lists.csv", module="recommend"))
+    assert "no such file" in said(called(run_dir, *nowhere, module="recommend"))
+    assert "--out" in said(called(run_dir, *given[:2], "--out", tmp_path / "no" / "lists.csv", module="recommend"))
     assert not (tmp_path / "lists.csv").exists()
 
 
