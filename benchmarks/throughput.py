@@ -28,7 +28,7 @@ from otto_gpu.events.split import split_log
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, PeriodState
-from otto_gpu.features.interaction import REDUCTIONS
+from otto_gpu.features.matrix import REDUCTIONS
 from otto_gpu.features.weightings import WEIGHTINGS, HistoryItems
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit, prange
@@ -32,13 +32,15 @@ FOREVER = np.iinfo(np.int64).max // 4
 @dataclass(frozen=True)
 class Histories:
     """The histories of some sessions, numbered from 0: starts int64 [S + 1], aid int32, ts int64, type int8 and the
-    key bits uint8 per event."""
+    key bits uint8 per event; context: by name, what the log says of every session's last event, int32 [S] codes (-1: unknown)
+    or float32 [S] numbers (nan: unknown)."""
 
     starts: np.ndarray
     aid: np.ndarray
     ts: np.ndarray
     type: np.ndarray
     bits: np.ndarray
+    context: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -46,8 +48,9 @@ class Histories:
     @classmethod
     def of(cls, log: EventLog, config: CandidatesConfig, device: Device = CPU) -> Histories:
         """All sessions of a log (those without events too), where the device computes."""
-        bought, log = np.array([t in config.bought for t in log.types]), log.on(device)
-        return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought))
+        bought, context = np.array([t in config.bought for t in log.types]), device.to_device(_last_context(log))
+        log = log.on(device)
+        return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought), context)
 
     def chunk(self, sessions: np.ndarray) -> Histories:
         """The given sessions (ids, in any order), where these histories lie; sessions: there, or on the host."""
@@ -56,7 +59,17 @@ class Histories:
         first = self.starts[sessions]
         starts = pointers(self.starts[sessions + 1] - first)
         event = spread(first - starts[:-1], starts) + xp.arange(int(starts[-1]))
-        return Histories(starts, self.aid[event], self.ts[event], self.type[event], self.bits[event])
+        context = {name: values[sessions] for name, values in self.context.items()}
+        return Histories(starts, self.aid[event], self.ts[event], self.type[event], self.bits[event], context)
+
+
+def _last_context(log: EventLog) -> dict[str, np.ndarray]:
+    there = np.flatnonzero(np.diff(log.starts))
+    found = {}
+    for name, values in log.context.items():
+        found[name] = np.full(log.n_sessions, -1 if values.dtype.kind == "i" else np.nan, values.dtype)
+        found[name][there] = values[log.starts[there + 1] - 1]
+    return found
 
 
 def evaluate_recipes(histories: Histories, stack: MatrixStack, config: CandidatesConfig, types) -> dict[str, tuple]:

@@ -19,6 +19,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES
 from otto_gpu.events.settings import MOST_BYTES, EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.features.catalogue import FeaturesConfig
+from otto_gpu.features.families import needing
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import Section, explain, nearest
 
@@ -72,13 +73,14 @@ class Config(Section):
                 raise ValueError(f"features.rules: there is no matrix rule {name!r}; {nearest(name, rules)}")
         vectors = self.embeddings.known
         wanted = {f"candidates.nearest.{name}": [source.vectors] for name, source in self.candidates.nearest.items()}
-        wanted["features.families"] = [ENCODER] if ENCODER in self.features.families else []
+        wanted["features.families"] = [ENCODER] if needing(self.features.families, "encoder") else []
         for where, names in wanted.items():
             for name in names:
                 if name not in vectors:
                     raise ValueError(f"{where}: the section embeddings has no vectors {name!r}; {nearest(name, vectors)}")
-        if "embedding" in self.features.families and not self.embeddings.names:
-            raise ValueError("features.families: 'embedding' needs vectors, but the section embeddings has none")
+        for name in needing(self.features.families, "vectors"):
+            if not self.embeddings.names:
+                raise ValueError(f"features.families: {name!r} needs vectors, but the section embeddings has none")
         known = {*self.targets.types, *TYPES}
         used = dict.fromkeys(self.candidates.bought, "candidates.bought")
         used |= dict.fromkeys((self.events.types or {}).values(), "events.types")
@@ -114,8 +116,8 @@ class Config(Section):
     def vectors(self) -> set[str]:
         """The vectors that features or candidates use: no others are trained."""
         used = {source.vectors for source in self.candidates.nearest.values()}
-        used |= set(self.embeddings.names) if "embedding" in self.features.families else set()
-        return used | ({ENCODER} & set(self.features.families))
+        used |= set(self.embeddings.names) if needing(self.features.families, "vectors") else set()
+        return used | ({ENCODER} if needing(self.features.families, "encoder") else set())
 
 
 def load_config(source: str | Path | dict | None = None, changes: Iterable[str] = (), **more: Any) -> Config:

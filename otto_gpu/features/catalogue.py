@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,8 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from otto_gpu.columns import AID, SESSION, label, sampled
+from otto_gpu.errors import UserError
+from otto_gpu.features.families import FAMILIES, RANK
 from otto_gpu.schema import Section, nearest
 
 
@@ -18,7 +20,7 @@ from otto_gpu.schema import Section, nearest
 class Column:
     name: str
     family: str
-    dtype: Literal["float32", "int16", "uint8"]
+    dtype: Literal["float32", "int32", "int16", "uint8"]
     meaning: str
     ranked: bool = False  # whether the family `rank` gives it a place within the session
     categorical: bool = False  # whole numbers from 0 that name categories, -1: none; rankers that can treat them as such
@@ -33,25 +35,13 @@ class Spec:
     types: tuple[str, ...]
     vectors: tuple[str, ...] = ()  # the names of the items' vectors
     encoder: bool = False  # whether sessions have vectors of the session encoder
-
-
-@dataclass(frozen=True)
-class Family:
-    """columns(spec) declares; compute(chunk, out) fills out, float32 [rows, columns of the family], all zeros before."""
-
-    columns: Callable[[Spec], list[Column]]
-    compute: Callable[..., None]
-
-
-FAMILIES: dict[str, Family] = {}
-RANK = "rank"  # comes last and is made from the other families' columns
-EMBEDDING, ENCODER = "embedding", "encoder"  # need vectors
-KNOWN = ("matrix", EMBEDDING, ENCODER, "popularity", "session", "recall", RANK)
-
-
-def register(name: str, columns: Callable[[Spec], list[Column]], compute: Callable[..., None]) -> None:
-    """Makes a family known by its name; later sources of features move in here."""
-    FAMILIES[name] = Family(columns, compute)
+    families: tuple[str, ...] = ()  # all that are asked for
+    item_times: tuple[str, ...] = ()  # the items' attributes, by kind
+    item_numbers: tuple[str, ...] = ()
+    item_codes: tuple[str, ...] = ()
+    context_codes: tuple[str, ...] = ()  # what the log says of events besides
+    context_numbers: tuple[str, ...] = ()
+    utc_offset_hours: float = 0.0  # of the clock that tells hours and weekdays
 
 
 class FeaturesConfig(Section):
@@ -60,7 +50,7 @@ class FeaturesConfig(Section):
     families: tuple[str, ...] = Field(
         ("matrix", "popularity", "session", "recall", RANK),
         min_length=1,
-        description="of matrix, embedding, encoder, popularity, session, recall and rank (the others' places in a session)",
+        description=f"of {', '.join(FAMILIES)} and rank (the others' places in a session)",
     )
     rules: tuple[str, ...] | None = Field(None, description="the rules whose matrices make features; null: all that are built")
     negatives: dict[str, float] = Field(
@@ -70,13 +60,17 @@ class FeaturesConfig(Section):
         1_000_000, ge=1000, description="rows per target that rankers are trained on; where there are more, sessions are drawn"
     )
     seed: int = Field(42, ge=0, description="of the sampling of sessions and negatives")
+    utc_offset_hours: float = Field(
+        0.0, ge=-12, le=14, description="of the clock by which the family session tells hour and weekday: -3 for Brasilia"
+    )
     chunk_rows: int = Field(100_000, ge=1, description="candidates whose features are in memory at once")
 
     @model_validator(mode="after")
     def _sense(self):
+        known = (*FAMILIES, RANK)
         for name in self.families:
-            if name not in KNOWN:
-                raise ValueError(f"unknown family {name!r}; {nearest(name, KNOWN)}")
+            if name not in known:
+                raise ValueError(f"unknown family {name!r}; {nearest(name, known)}")
         if self.families == (RANK,):
             raise ValueError("the family 'rank' needs another one to rank")
         if min(self.negatives.values(), default=1) <= 0:
@@ -97,7 +91,8 @@ class Catalogue:
         ]
         self.names = tuple(c.name for c in self.columns)
         if len(set(self.names)) != len(self.names):
-            raise AssertionError("two feature columns share a name")
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise UserError(f"two feature columns are called {twice!r}: give a rule, a source or an item's column another name")
 
     def __len__(self) -> int:
         return len(self.columns)
@@ -107,6 +102,10 @@ class Catalogue:
         fields = [(SESSION, pa.int32()), (AID, pa.int32())]
         fields += [(name, pa.int8()) for target in targets for name in (label(target), sampled(target))]
         return pa.schema(fields + [(c.name, pa.from_numpy_dtype(np.dtype(c.dtype))) for c in self.columns])
+
+    def to_json(self) -> list[dict]:
+        """The columns' declarations; `categorical` only where a column is."""
+        return [{k: v for k, v in asdict(c).items() if k != "categorical" or v} for c in self.columns]
 
     def part(self, family: str) -> slice:
         places = [i for i, c in enumerate(self.columns) if c.family == family]

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-# the modules register their families when they are loaded
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.recipes import CandidatesConfig
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import CPU, Device, free_bytes
+from otto_gpu.events.items import Items
 from otto_gpu.events.log import EventLog
-from otto_gpu.features import embedding, interaction, popularity, session  # noqa: F401
-from otto_gpu.features.catalogue import FAMILIES, Catalogue, FeaturesConfig, Spec
+from otto_gpu.features.attributes import Attributes
+from otto_gpu.features.catalogue import Catalogue, FeaturesConfig, Spec
 from otto_gpu.features.encoder import Encoder
+from otto_gpu.features.families import FAMILIES
 from otto_gpu.features.popularity import Popularity
 from otto_gpu.features.rank import add_ranks
 from otto_gpu.features.weightings import HistoryItems
@@ -28,7 +29,8 @@ FEATURES_SHARE = 0.25  # of a GPU's free memory, for the features of a chunk
 class PeriodState:
     """What is known at the time of a period, whatever the session: made once, used for every chunk.
 
-    vectors: {name: float32 [n_items, dim]}, rows of length 1 or 0; encoder: None where no session encoder was trained.
+    vectors: {name: float32 [n_items, dim]}, rows of length 1 or 0; encoder: None where no session encoder was trained;
+    attributes: what the items file says of the items.
     """
 
     stack: MatrixStack
@@ -38,18 +40,20 @@ class PeriodState:
     type_weight: np.ndarray
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     encoder: Encoder | None = None
+    attributes: Attributes = field(default_factory=Attributes)
 
     @classmethod
     def of(
         cls, known: EventLog, history: EventLog, stack: MatrixStack, config: CandidatesConfig, vectors=None, encoder=None,
-        device: Device = CPU,
+        device: Device = CPU, items: Items | None = None,
     ) -> PeriodState:  # fmt: skip
         """Worked out on the device, where all of it then lies."""
         type_weight = np.array([config.type_weights.get(t, 1.0) for t in known.types], np.float32)
         item_events = np.bincount(known.on(device).aid, minlength=known.n_items)
         wanted = Popularity.of(known, history, item_events, type_weight, device)
         histories = Histories.of(history, config, device)
-        return device.to_device(cls(stack, wanted, histories, item_events, type_weight, vectors or {}, encoder))
+        attributes = Attributes() if items is None else Attributes.of(items)
+        return device.to_device(cls(stack, wanted, histories, item_events, type_weight, vectors or {}, encoder, attributes))
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ class Chunk:
     items: HistoryItems
     last_ts: np.ndarray
     rules: np.ndarray
+    spec: Spec
     period_state: PeriodState
 
 
@@ -69,8 +74,14 @@ class FeatureMaker:
 
     def __init__(self, config: FeaturesConfig, period_state: PeriodState, sources, types, device: Device = CPU):
         rules = config.rules if config.rules is not None else period_state.stack.names
-        spec = Spec(tuple(rules), tuple(sources), tuple(types), tuple(period_state.vectors), period_state.encoder is not None)
-        self.catalogue = Catalogue(config.families, spec)
+        attributes, context = period_state.attributes, period_state.histories.context
+        codes = tuple(name for name, values in context.items() if values.dtype.kind == "i")
+        self._spec = Spec(
+            tuple(rules), tuple(sources), tuple(types), tuple(period_state.vectors), period_state.encoder is not None,
+            config.families, tuple(attributes.times), tuple(attributes.numbers), tuple(attributes.codes), codes,
+            tuple(name for name in context if name not in codes), config.utc_offset_hours,
+        )  # fmt: skip
+        self.catalogue = Catalogue(config.families, self._spec)
         self.period_state, self.device = period_state, device
         self._rules = device.to_device(np.array([period_state.stack.index(r) for r in rules], np.int64))
 
@@ -100,6 +111,7 @@ class FeatureMaker:
             HistoryItems.of(histories, known.item_events, known.type_weight),
             histories.ts[histories.starts[1:] - 1],
             self._rules,
+            self._spec,
             known,
         )
         out = self.device.arrays().zeros((len(candidates), len(self.catalogue)), np.float32)

@@ -15,10 +15,11 @@ from numba import njit, prange
 from otto_gpu.candidates.nearest import dot
 from otto_gpu.device.arrays import longest
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.features.catalogue import EMBEDDING, Column, Spec, register
-from otto_gpu.features.interaction import REDUCTIONS
+from otto_gpu.features.catalogue import Column, Spec
+from otto_gpu.features.matrix import REDUCTIONS
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
 
+NAME = "embedding"
 LAST = 5  # columns of single items
 CLOSE = 0.5  # the cosine from which on an item is close
 WEEK_MINUTES = 10_080.0
@@ -47,7 +48,7 @@ def _columns(name: str) -> list[Column]:
     }
     made = [
         Column(
-            f"embed_{name}_{weighting}_{reduction}", EMBEDDING, "float32",
+            f"embed_{name}_{weighting}_{reduction}", NAME, "float32",
             f"{reduction} over the history's items of the {name} cosine x the item's {weighting} weight",
             ranked=reduction == "mean",
         )
@@ -55,12 +56,12 @@ def _columns(name: str) -> list[Column]:
     ]  # fmt: skip
     made += [
         Column(
-            f"embed_{name}_last_{i}", EMBEDDING, "float32",
+            f"embed_{name}_last_{i}", NAME, "float32",
             f"{name} cosine with the history's newest item but {i}, -1: there is none", ranked=i == 0,
         )
         for i in range(LAST)
     ]  # fmt: skip
-    return made + [Column(f"embed_{name}_close_{k}", EMBEDDING, "float32", f"{name}: {text}") for k, text in near.items()]
+    return made + [Column(f"embed_{name}_close_{k}", NAME, "float32", f"{name}: {text}") for k, text in near.items()]
 
 
 def compute(chunk, out: np.ndarray) -> None:
@@ -125,6 +126,3 @@ def _every_session(rows, candidates, pointer, items, weights, newest, last_ts, v
 
 
 _embeddings = Kernel(_every_session, session_embeddings, {"cosines": (np.float32, None)}, side_by_side=True)
-
-
-register(EMBEDDING, columns, compute)

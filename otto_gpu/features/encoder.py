@@ -9,7 +9,9 @@ from numba import njit, prange
 
 from otto_gpu.candidates.nearest import dot
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.features.catalogue import ENCODER, Column, Spec, register
+from otto_gpu.features.catalogue import Column, Spec
+
+NAME = "encoder"
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ def columns(spec: Spec) -> list[Column]:
         return []
     return [
         Column(
-            "encoder_score", ENCODER, "float32",
+            "encoder_score", NAME, "float32",
             "cosine of the session's vector and the candidate's by the session encoder, 0: one of them has none", True,
         ),
-        Column("encoder_score_gap", ENCODER, "float32", "encoder_score less the highest among the session's candidates"),
+        Column("encoder_score_gap", NAME, "float32", "encoder_score less the highest among the session's candidates"),
     ]  # fmt: skip
 
 
@@ -71,6 +73,3 @@ def _every_session(rows, candidates, place, queries, vectors, out):
 
 
 _encoder = Kernel(_every_session, session_encoder)
-
-
-register(ENCODER, columns, compute)

@@ -1,21 +1,21 @@
-"""Family `session`: the session itself, and what the candidate is to it. Family `recall`: which recipe named it, and where."""
+"""Family `session`: the session itself, and what the candidate is to it."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.columns import recall_rank, recall_score
 from otto_gpu.device.arrays import arrays_of, spread
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.features.catalogue import Column, Spec, register
+from otto_gpu.features.catalogue import Column, Spec
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
 
+HOUR_MS = 3_600_000
 NEVER = -1.0  # minutes or events since the candidate was last seen, where it never was
 
 
 def columns(spec: Spec) -> list[Column]:
-    name = "session"
+    name, clock = "session", f"UTC{spec.utc_offset_hours:+g}" if spec.utc_offset_hours else "UTC"
     return [
         *(Column(f"candidate_{t}_before", name, "int16", f"{t} of the candidate in the history", True) for t in spec.types),
         Column("candidate_any_before", name, "int16", "events of the candidate in the history", True),
@@ -37,8 +37,8 @@ def columns(spec: Spec) -> list[Column]:
         Column("n_any", name, "int16", "events in the history"),
         Column("n_items", name, "int16", "different items in the history"),
         Column("span_minutes", name, "float32", "minutes from the first to the last event of the history"),
-        Column("hour", name, "uint8", "hour of the last event (UTC)"),
-        Column("weekday", name, "uint8", "weekday of the last event (UTC), Monday 0"),
+        Column("hour", name, "uint8", f"hour of the last event ({clock})"),
+        Column("weekday", name, "uint8", f"weekday of the last event ({clock}), Monday 0"),
     ]
 
 
@@ -59,7 +59,7 @@ def compute(chunk, out: np.ndarray) -> None:
     per_session[:, n_types] = lengths
     per_session[:, n_types + 1] = np.diff(items.pointer)
     per_session[:, n_types + 2] = (chunk.last_ts - histories.ts[histories.starts[:-1]]) / MINUTE_MS
-    hours = chunk.last_ts // 3_600_000
+    hours = (chunk.last_ts + round(chunk.spec.utc_offset_hours * HOUR_MS)) // HOUR_MS
     per_session[:, n_types + 3] = hours % 24
     per_session[:, n_types + 4] = (hours // 24 + 3) % 7  # 1970-01-01 was a Thursday
     out[:, own:] = spread(per_session, chunk.candidates.pointer)
@@ -95,27 +95,3 @@ def _every_session(rows, candidates, pointer, items, counts, weights, newest, pl
 
 
 _history_of_candidates = Kernel(_every_session, session_history_of_candidates)
-
-
-def recall_columns(spec: Spec) -> list[Column]:
-    pairs = [
-        (
-            Column(recall_score(source), "recall", "float32", f"score of the source {source}, 0: not named", True),
-            Column(recall_rank(source), "recall", "int16", f"rank by the source {source}, 0 the first, -1: not named"),
-        )
-        for source in spec.sources
-    ]
-    return [c for pair in pairs for c in pair] + [
-        Column("recall_sources", "recall", "uint8", "how many sources named the candidate", True)
-    ]
-
-
-def recall_compute(chunk, out: np.ndarray) -> None:
-    candidates = chunk.candidates
-    out[:, 0:-1:2] = candidates.scores
-    out[:, 1:-1:2] = candidates.ranks
-    out[:, -1] = (candidates.ranks >= 0).sum(axis=1)
-
-
-register("session", columns, compute)
-register("recall", recall_columns, recall_compute)

@@ -4,7 +4,7 @@ are made when they are scored, and never stored."""
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -20,14 +20,17 @@ from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import CPU, Device
 from otto_gpu.device.arrays import pointers, ranges, to_host
+from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_queries, load_vectors, queries_path
 from otto_gpu.errors import UserError
+from otto_gpu.events.items import Items
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import load_period
-from otto_gpu.features.catalogue import EMBEDDING, ENCODER, FeaturesConfig, narrowed
+from otto_gpu.features.catalogue import FeaturesConfig, narrowed
 from otto_gpu.features.compute import FeatureMaker, PeriodState
 from otto_gpu.features.encoder import Encoder
+from otto_gpu.features.families import needing
 from otto_gpu.features.sampling import drawn_sessions, negative_share, sampled_rows
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
@@ -40,15 +43,16 @@ def feature_maker(
     run_dir: Path, split: str, config: FeaturesConfig, candidates: CandidatesConfig, targets: TargetsConfig, rules,
     embeddings=(), period: Period | None = None, more_matrices=(), device: Device = CPU,
 ) -> FeatureMaker:  # fmt: skip
-    """embeddings: the names of the vectors that the family `embedding` is made of; period: where it is loaded already;
+    """embeddings: the names of the vectors that families are made of; period: where it is loaded already;
     more_matrices: rules whose matrices shall lie in the stack too; device: where what is known lies and features are made."""
     period = load_period(run_dir, split) if period is None else period
     rules = config.rules if config.rules is not None else tuple(rules)
     stack = MatrixStack.load(run_dir / "matrices" / split, dict.fromkeys((*rules, *more_matrices)))
-    names = embeddings if EMBEDDING in config.families else ()
+    names = embeddings if needing(config.families, "vectors") else ()
     vectors = {name: load_vectors(run_dir, split, name) for name in names}
-    encoder = _encoder(run_dir, split, period) if ENCODER in config.families else None
-    period_state = PeriodState.of(period.known, period.history, stack, candidates, vectors, encoder, device)
+    encoder = _encoder(run_dir, split, period) if needing(config.families, "encoder") else None
+    items = Items.load(run_dir, period.known.n_items) if needing(config.families, "items") else None
+    period_state = PeriodState.of(period.known, period.history, stack, candidates, vectors, encoder, device, items)
     return FeatureMaker(config, period_state, candidates.sources, targets.types, device)
 
 
@@ -93,7 +97,7 @@ def run(
     shares = _shares(files, targets, config)
     sampler = _Sampler(place, run_dir, config, candidates_config, targets, tuple(rules), tuple(embeddings), shares, device)
     catalogue = sampler.maker.catalogue
-    (folder / "features/catalogue.json").write_text(json.dumps([asdict(c) for c in catalogue.columns], indent=0))
+    (folder / "features/catalogue.json").write_text(json.dumps(catalogue.to_json(), indent=0))
     rows = 0
     sizes = {file: pq.read_metadata(file).num_rows for file in files}
     with reporter.work("features", "candidates", sum(sizes.values())) as work:

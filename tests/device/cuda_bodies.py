@@ -5,6 +5,7 @@ The same calls serve both sides: `call(kernel, *arguments)`. For the chain, the 
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,9 +17,11 @@ from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.device import CPU, Device
 from otto_gpu.device.arrays import arrays_of, longest, map_arrays, pointers, to_host
 from otto_gpu.device.hashing import table_size
-from otto_gpu.features import embedding, encoder, interaction, popularity, rank, session, weightings
-from otto_gpu.features.catalogue import KNOWN, FeaturesConfig
+from otto_gpu.events.items import NO_TIME, Items
+from otto_gpu.features import attributes, embedding, encoder, matrix, popularity, rank, session, similarity, weightings
+from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, PeriodState
+from otto_gpu.features.families import FAMILIES, RANK
 from otto_gpu.ranking import forest
 from otto_gpu.ranking.models import Ensemble, Models
 from tests.worlds import log_of, stack_of
@@ -144,11 +147,11 @@ def results(call) -> dict[str, np.ndarray]:
     sizes = random.integers(0, 29, n)
     rows = np.concatenate([[0], np.cumsum(sizes)])
     candidates = np.concatenate([random.choice(N_ITEMS, size, replace=False) for size in sizes]).astype(np.int32)
-    slots = interaction.table_places(rows)
+    slots = matrix.table_places(rows)
     features, tables = np.zeros((len(candidates), 2 * 6 * 3), np.float32), np.full(slots[-1], -1, np.int32)
-    call(interaction._tables, rows, candidates, slots, tables)
+    call(matrix._tables, rows, candidates, slots, tables)
     call(
-        interaction._interactions, rows, candidates, pointer, aid, weights, np.array([1, 0]), stack.pointer, stack.neighbours,
+        matrix._interactions, rows, candidates, pointer, aid, weights, np.array([1, 0]), stack.pointer, stack.neighbours,
         stack.weights, slots, tables, int(sizes.max()), 2, features,
     )  # fmt: skip
     out |= {"tables": tables, "interactions": features}
@@ -172,6 +175,16 @@ def results(call) -> dict[str, np.ndarray]:
         int(np.diff(pointer).max()), near,
     )  # fmt: skip
     out["embedding"] = near
+
+    alike = np.zeros((len(candidates), len(similarity.KINDS)), np.float32)
+    call(similarity._similarities, rows, candidates, pointer, aid, vectors, alike)
+    out["similarity"] = alike
+
+    words, mean = np.where(log.aid % 5, log.aid / 4, np.nan), np.zeros(n)
+    call(attributes._means, log.starts, words, mean)
+    codes, counted = np.arange(N_ITEMS, dtype=np.int32) % 4 - 1, np.zeros((len(candidates), 1), np.float32)
+    call(attributes._events, rows, codes[candidates], log.starts, codes[log.aid], counted)
+    out |= {"means": mean, "events": counted}
 
     queries, encoded = random.choice(np.float32([-0.5, 0.5]), (3, 4)), np.zeros((len(candidates), 2), np.float32)
     call(encoder._encoder, rows, candidates, np.arange(n) % 4 - 1, queries, vectors, encoded)
@@ -285,6 +298,14 @@ def scored(features, names: tuple[str, ...], random) -> dict[str, np.ndarray]:
     return {f"{t} scores, {how}": found[t] for how, found in {"fold": every, "mean": mean}.items() for t in ensembles}
 
 
+def some_items(log) -> Items:
+    """Whole hours and eighths: differences and means of few are exact."""
+    item = np.arange(N_ITEMS)
+    times, words = log.span[0] - item * HOUR, (item / 8).astype(np.float32)
+    times[::9], words[::5] = NO_TIME, np.nan
+    return Items(N_ITEMS, {"category": (item % 4 - 1).astype(np.int32)}, {"words": words}, {"made": times})
+
+
 def some_vectors(random) -> np.ndarray:
     """Entries of halves: products, and so what is close, are exact in any order."""
     vectors = random.choice(np.float32([-0.5, 0.5]), (N_ITEMS, 4))
@@ -295,15 +316,17 @@ def some_vectors(random) -> np.ndarray:
 def chain(device: Device) -> dict[str, np.ndarray]:
     """From a log's histories to candidates and all families of features, as the stages call it."""
     log, random = a_log()
-    stack, types = a_stack(random), log.types
+    stack, types, of_events = a_stack(random), log.types, np.arange(len(log), dtype=np.int32)
+    log = replace(log, context={"device": of_events % 4 - 1, "scroll": (of_events / 8).astype(np.float32)})
     sessions = np.array([0, 2, 3, 4, 7, 8, 10], np.int32)  # of the twelve
     mine = Histories.of(log, RECIPES, device).chunk(sessions)
     named = lookup.evaluate_recipes(mine, device.to_device(stack), RECIPES, types)
     popular = fuse.popular_items(log, RECIPES.popular_days, device)
     made = to_host(fuse.fuse(sessions, mine, named, popular, RECIPES, types))
     spoken = encoder.Encoder.of(random.choice(np.float32([-0.5, 0.5]), (7, 4)), some_vectors(random), sessions, log.n_sessions)
-    period_state = PeriodState.of(log, log, stack, RECIPES, {"some": some_vectors(random)}, spoken, device)
-    maker = FeatureMaker(FeaturesConfig(families=KNOWN), period_state, made.sources, types, device)
+    vectors = {"some": some_vectors(random)}
+    period_state = PeriodState.of(log, log, stack, RECIPES, vectors, spoken, device, some_items(log))
+    maker = FeatureMaker(FeaturesConfig(families=(*FAMILIES, RANK)), period_state, made.sources, types, device)
     features, inputs = maker.make(made), fusion.CandidateFeatures(log, log, device).of(made)
     on = {type(array).__name__ for array in (mine.aid, features, inputs)}
     if len(on) != 1:

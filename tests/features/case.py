@@ -7,6 +7,10 @@ import numpy as np
 import pandas as pd
 
 from otto_gpu.candidates.fuse import Candidates
+from otto_gpu.candidates.lookup import Histories
+from otto_gpu.events.items import NO_TIME, Items
+from otto_gpu.events.log import EventLog
+from otto_gpu.features.attributes import Attributes
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, PeriodState
 from otto_gpu.features.encoder import Encoder
@@ -26,6 +30,24 @@ def random_vectors(n: int, dim: int, seed: int) -> np.ndarray:
     return rows.astype(np.float32)
 
 
+def random_items(n: int, around: int) -> Items:
+    """A time (ms, within some days of a moment), a number and a code of every item, a tenth of each missing."""
+    random = np.random.default_rng([n, 7])
+    times = around + random.integers(-10 * 86_400_000, 86_400_000, n)
+    words, category = random.integers(20, 400, n).astype(np.float32), random.integers(0, 4, n).astype(np.int32)
+    for values, missing in ((times, NO_TIME), (words, np.nan), (category, -1)):
+        values[random.random(n) < 0.1] = missing
+    return Items(n, {"category": category}, {"words": words}, {"made": times})
+
+
+def with_context(log: EventLog) -> EventLog:
+    """The log with a code and a number for every event, a tenth of each missing."""
+    random = np.random.default_rng([len(log), 8])
+    device, scroll = random.integers(0, 5, len(log)).astype(np.int32), random.random(len(log)).astype(np.float32)
+    device[random.random(len(log)) < 0.1], scroll[random.random(len(log)) < 0.1] = -1, np.nan
+    return replace(log, context={"device": device, "scroll": scroll})
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     world: World
@@ -33,12 +55,24 @@ class Case:
 
     @cached_property
     def period_state(self) -> PeriodState:
-        """The world's, with vectors that nobody learnt."""
+        """The world's, with vectors that nobody learnt, and what nobody knows of items and events."""
         known, sessions = self.world.known, self.world.sessions
         vectors = {name: random_vectors(known.n_items, dim, i) for i, (name, dim) in enumerate(DIMENSIONS.items())}
         queries, items = random_vectors(len(sessions), 6, 98), random_vectors(known.n_items, 6, 99)
         encoder = Encoder.of(queries, items, sessions, self.world.history.n_sessions)
-        return replace(self.world.period_state, vectors=vectors, encoder=encoder)
+        return replace(
+            self.world.period_state, vectors=vectors, encoder=encoder, attributes=Attributes.of(self.attributes),
+            histories=Histories.of(self.log, self.world.config),
+        )  # fmt: skip
+
+    @cached_property
+    def attributes(self) -> Items:
+        return random_items(self.world.known.n_items, self.world.known.span[1])
+
+    @cached_property
+    def log(self) -> EventLog:
+        """The period's histories with their context."""
+        return with_context(self.world.history)
 
     def maker(self, **config) -> FeatureMaker:
         return FeatureMaker(FeaturesConfig(**config), self.period_state, self.candidates.sources, self.world.known.types)

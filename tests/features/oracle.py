@@ -93,6 +93,60 @@ def embedding_features(candidates: pd.DataFrame, history: pd.DataFrame, items: p
     return pd.DataFrame(made, index=candidates.index)
 
 
+def similarity_features(candidates: pd.DataFrame, history: pd.DataFrame, vectors: dict) -> pd.DataFrame:
+    """Candidate by candidate; vectors: {name: rows}."""
+    newest = {session: list(dict.fromkeys(aids[::-1])) for session, aids in history.groupby("session")["aid"].agg(list).items()}
+    lists, made = {name: rows.astype(float).tolist() for name, rows in vectors.items()}, []
+    for session, aid in candidates[["session", "aid"]].itertuples(index=False):
+        row = {}
+        for name, vector in lists.items():
+            cosines = [sum(a * b for a, b in zip(vector[aid], vector[item], strict=True)) for item in newest[session]]
+            three = cosines[:3]
+            row[f"similarity_{name}_last"] = cosines[0]
+            row |= {f"similarity_{name}_last_3_mean": sum(three) / len(three), f"similarity_{name}_last_3_max": max(three)}
+            row[f"similarity_{name}_mean"] = sum(cosines) / len(cosines)
+            row |= {f"similarity_{name}_max": max(cosines), f"similarity_{name}_min": min(cosines)}
+        made.append(row)
+    return pd.DataFrame(made, index=candidates.index)
+
+
+def attribute_features(candidates: pd.DataFrame, history: pd.DataFrame, made, words, category) -> pd.DataFrame:
+    """made (ms), words, category: per item, None where missing."""
+    events_of = {s: list(e[["aid", "ts"]].itertuples(index=False, name=None)) for s, e in history.groupby("session")}
+
+    def less(a, b):
+        return np.nan if a is None or b is None else a - b
+
+    def mean(values):
+        known = [v for v in values if v is not None]
+        return sum(known) / len(known) if known else None
+
+    rows = []
+    for session, aid in candidates[["session", "aid"]].itertuples(index=False):
+        events = events_of[session]
+        last, now = events[-1]
+        row = {}
+        for name, values, unit in (("made", made, HOUR), ("words", words, 1)):
+            if name == "made":
+                row["item_made_hours"] = less(now, values[aid]) / HOUR
+            else:
+                row["item_words"] = less(values[aid], 0)
+            row[f"item_{name}_less_last"] = less(values[aid], values[last]) / unit
+            row[f"item_{name}_from_last"] = abs(less(values[aid], values[last])) / unit
+            row[f"item_{name}_less_mean"] = less(values[aid], mean([values[item] for item, _ in events])) / unit
+            if name == "made":
+                ages = mean([None if values[item] is None else ts - values[item] for item, ts in events])
+                row["item_made_history_hours"] = less(ages, 0) / HOUR
+        mine = category[aid]
+        same = [item for item, _ in events if mine is not None and category[item] == mine]
+        row["item_category"] = -1 if mine is None else mine
+        row["item_category_as_last"] = last in same
+        row["item_category_events"] = len(same)
+        row["item_category_share"] = len(same) / len(events)
+        rows.append(row)
+    return pd.DataFrame(rows, index=candidates.index).astype(float)
+
+
 def encoder_features(candidates: pd.DataFrame, queries: dict, items) -> pd.DataFrame:
     """queries: {session: its vector}."""
     pairs = candidates[["session", "aid"]].itertuples(index=False)

@@ -6,11 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from otto_gpu.device import arrays
-from otto_gpu.features.catalogue import KNOWN, RANK, Catalogue, FeaturesConfig, Spec
+from otto_gpu.errors import UserError
+from otto_gpu.features.catalogue import Catalogue, Column, FeaturesConfig, Spec
 from otto_gpu.features.compute import FeatureMaker
+from otto_gpu.features.families import FAMILIES, RANK, Family
 from tests.features.case import case_of
 from tests.worlds import synthetic_world, taobao_world
 
+KNOWN = (*FAMILIES, RANK)
 # constant by the nature of the generated log, not of the feature
 CONSTANT: dict[str, str] = {}
 
@@ -38,14 +41,16 @@ def test_every_column_is_declared(maker):
     counts = {f: sum(c.family == f for c in columns) for f in KNOWN}
     assert counts["matrix"] == 360 and counts["popularity"] == 50 and counts["session"] == 20 and counts["recall"] == 9
     assert counts["embedding"] == 5 * 30 and counts["encoder"] == 2
+    assert counts["similarity"] == 5 * 3 and counts["attributes"] == 13 and counts["context"] == 2
     assert counts["rank"] == sum(c.ranked for c in columns) >= 150
     for c in columns:
-        assert c.dtype in ("float32", "int16", "uint8") and len(c.meaning) > 10 and c.name == c.name.lower()
+        assert c.dtype in ("float32", "int32", "int16", "uint8") and len(c.meaning) > 10 and c.name == c.name.lower()
 
 
 def test_every_mean_is_ranked_and_has_its_rank(maker):
     names = maker.catalogue.names
-    means = [c.name for c in maker.catalogue.columns if c.name.endswith("_mean") and "_close_" not in c.name]
+    means = [c.name for c in maker.catalogue.columns if c.name.endswith("_mean") and c.family in ("matrix", "embedding")]
+    means = [name for name in means if "_close_" not in name]
     assert len(means) == 6 * (20 + 5)
     ranks = names[maker.catalogue.part(RANK)]
     assert ranks == tuple(f"{c.name}_rank" for c in maker.catalogue.columns if c.ranked)
@@ -53,7 +58,11 @@ def test_every_mean_is_ranked_and_has_its_rank(maker):
 
 
 def test_every_column_says_something(maker, features):
-    assert features.shape[1] == len(maker.catalogue) and np.isfinite(features).all()
+    assert features.shape[1] == len(maker.catalogue) and not np.isinf(features).any()
+    missing = {c.family for c, values in zip(maker.catalogue.columns, features.T, strict=True) if np.isnan(values).any()}
+    assert missing == {"attributes", "context"}
+    for c, values in zip(maker.catalogue.columns, features.T, strict=True):
+        assert not np.isnan(values).any() or "nan: unknown" in c.meaning
     constant = {n for n, values in zip(maker.catalogue.names, features.T, strict=True) if (values == values[0]).all()}
     assert constant == set(CONSTANT)
 
@@ -118,9 +127,30 @@ def test_without_vectors_there_are_no_columns_of_them(case):
     names = Catalogue(("embedding", "encoder"), Spec((), (), (), ("mine",), True)).names
     assert len(names) == 32 and all(n.startswith(("embed_mine_", "encoder_")) for n in names)
     assert not any(n.startswith(("embed_", "encoder_")) for n in bare.catalogue.names)
-    small = case.maker(families=tuple(f for f in KNOWN if f not in ("embedding", "encoder")))
+    small = case.maker(families=tuple(f for f in KNOWN if f == RANK or not FAMILIES[f].needs))
     assert bare.catalogue.names == small.catalogue.names
     np.testing.assert_array_equal(bare.make(case.candidates), small.make(case.candidates))
+
+
+def columns(spec):
+    return [Column("toy_aid", "toy", "float32", "the item's number, of all things", ranked=True)]
+
+
+def compute(chunk, out):
+    out[:, 0] = chunk.candidates.aid
+
+
+def test_a_family_is_a_file_and_a_line(monkeypatch, case):
+    """This module is the file, with the two functions above."""
+    monkeypatch.setitem(FAMILIES, "toy", Family(__name__))
+    maker = case.maker(families=("toy", "recall", "rank"))
+    assert maker.catalogue.names[0] == "toy_aid" and "toy_aid_rank" in maker.catalogue.names
+    np.testing.assert_array_equal(maker.make(case.candidates)[:, 0], case.candidates.aid)
+
+
+def test_two_columns_of_one_name():
+    with pytest.raises(UserError, match="two feature columns are called 'recall_mine_score'"):
+        Catalogue(("recall",), Spec((), ("mine", "mine"), ()))
 
 
 @pytest.mark.parametrize(

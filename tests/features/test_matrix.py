@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otto_gpu.device.hashing import first_slot
-from otto_gpu.features.interaction import rule_interactions, session_interactions, session_table, table_places
+from otto_gpu.features.matrix import rule_interactions, session_interactions, session_table, table_places
 from tests.features import oracle
 from tests.features.case import assert_same, case_of
 from tests.worlds import clicks_world, stack_of, synthetic_world, taobao_world
