@@ -78,9 +78,14 @@ class Config(Section):
             for name in names:
                 if name not in vectors:
                     raise ValueError(f"{where}: the section embeddings has no vectors {name!r}; {nearest(name, vectors)}")
-        for name in needing(self.features.families, "vectors"):
-            if not self.embeddings.names:
-                raise ValueError(f"features.families: {name!r} needs vectors, but the section embeddings has none")
+        kinds = set(self.items.columns.values()) if self.items else set()
+        lacks = {
+            "vectors": "" if self.embeddings.names else "vectors, but the section embeddings has none",
+            "items": "" if kinds - {"text"} else "the section items with a column that is a code, a number or a time",
+        }
+        for what, needed in lacks.items():
+            for name in needing(self.features.families, what) if needed else ():
+                raise ValueError(f"features.families: {name!r} needs {needed}")
         known = {*self.targets.types, *TYPES}
         used = dict.fromkeys(self.candidates.bought, "candidates.bought")
         used |= dict.fromkeys((self.events.types or {}).values(), "events.types")

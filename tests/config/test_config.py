@@ -313,6 +313,10 @@ def test_a_recipe_without_lines_changes_those_fields_of_the_packaged_one_and_no_
             "features.families: 'embedding' needs vectors, but the section embeddings has none",
         ),
         (
+            "{features: {families: [attributes]}, items: {file: items.csv, columns: {title: text}}}",
+            "features.families: 'attributes' needs the section items with a column that is a code, a number or a time",
+        ),
+        (
             "candidates: {nearest: {near: {vectors: word2vek}}}",
             "candidates.nearest.near: the section embeddings has no vectors 'word2vek'; did you mean 'word2vec'?",
         ),
