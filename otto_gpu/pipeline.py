@@ -135,7 +135,7 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
     from otto_gpu.events.flat import files_beside
     from otto_gpu.events.read import data_files
 
-    beside = files_beside(data, config.items)
+    beside = files_beside(data, config.events, config.items)
     return data, data_files(data, config.events, beside) + [file for file in beside if file.is_file()]
 
 

@@ -57,30 +57,40 @@ def read_items(file: Path, config: ItemsConfig, say: Say) -> ItemTable:
 
 
 def _ids(file: Path, column: pa.Array, config: ItemsConfig, say: Say) -> tuple[pa.Array, pa.Array | None]:
-    """(ids, the rows that have them; None: all of them). Integers that came as text are integers, as in the log."""
-    if not may_be_ids(column.type):
-        raise UserError(f"{file}: column {config.id!r} (items.id) is {column.type}; ids must be integers or strings")
-    if pa.types.is_uint64(column.type):
-        column = column.cast(pa.string())
-    text = not pa.types.is_integer(column.type)
-    there = column.is_valid()
-    if text:
-        column = column.cast(pa.string())
-        there = pc.and_(there, pc.fill_null(pc.not_equal(column, ""), False))
-    rows = np.flatnonzero(there.to_numpy(zero_copy_only=False))
+    """(ids, the rows that have them; None: all of them)."""
+    ids, there = own_ids(file, column, config.id, "items.id")
+    rows = np.flatnonzero(there)
     if missing := len(column) - len(rows):
         say(f"  {file.name}: {missing:,} of {len(column):,} rows have no {config.id!r}: left out")
     if not len(rows):
         raise UserError(f"{file}: no row has a value of {config.id!r} (items.id)")
-    ids = encoded(column.take(pa.array(rows)))
-    _, first = np.unique(ids.indices.to_numpy(), return_index=True)
+    code, _ = dense_ids(ids.take(pa.array(rows)), config.id)
+    _, first = np.unique(code, return_index=True)
     if repeated := len(rows) - len(first):
         say(f"  {file.name}: {repeated:,} of {len(column):,} rows repeat an item: its first row counts")
-        first.sort()
-        rows, ids = rows[first], ids.take(pa.array(first))
-    ids = compact_ids(ids, from_text=text)
-    ids = ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids
-    return ids, None if len(rows) == len(column) else pa.array(rows)
+        rows = rows[np.sort(first)]
+    if len(rows) == len(column):
+        return ids, None
+    return ids.take(pa.array(rows)), pa.array(rows)
+
+
+def own_ids(file: Path, column: pa.Array, name: str, key: str) -> tuple[pa.Array, np.ndarray]:
+    """(own ids, integers or text, any where there is none; bool [n], whether there is one). Integers that came as text are
+    integers, as in the log. UserError where the column `name`, which the setting `key` names, holds others."""
+    if not may_be_ids(column.type):
+        raise UserError(f"{file}: column {name!r} ({key}) is {column.type}; ids must be integers or strings")
+    there = column.is_valid()
+    text = not pa.types.is_integer(column.type) or pa.types.is_uint64(column.type)
+    if text:
+        column = column.cast(pa.string())
+        there = pc.and_(there, pc.fill_null(pc.not_equal(column, ""), False))
+    there = there.to_numpy(zero_copy_only=False)
+    if not there.any():
+        return pa.nulls(len(column), pa.int64()), there
+    if not there.all():
+        column = pc.if_else(pa.array(there), column, column[int(np.argmax(there))])
+    ids = compact_ids(encoded(column), from_text=text)
+    return (ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids), there
 
 
 def _times(column: pa.Array, unit: str, what: str, say: Say) -> tuple[np.ndarray, int]:
@@ -113,19 +123,19 @@ def with_ids(log: EventLog, *further: pa.Array) -> EventLog:
     return replace(log, aid=place[: log.n_items][log.aid], items=items, n_items=len(items))
 
 
-def places_of(ids: pa.Array, log: EventLog) -> np.ndarray:
-    """int64 [n]: the dense ids of own ids, -1 where the log's dictionary has none."""
-    if ids.type != log.items.type:
-        integers = pa.types.is_integer(ids.type) and pa.types.is_integer(log.items.type)
-        kind = pa.int64() if integers else pa.string()
-        return pc.fill_null(pc.index_in(ids.cast(kind), log.items.cast(kind)), -1).to_numpy().astype(np.int64)
-    return pc.fill_null(pc.index_in(ids, log.items), -1).to_numpy().astype(np.int64)
+def places_of(ids: pa.Array, dictionary: pa.Array) -> np.ndarray:
+    """int64 [n]: the dense ids of own ids, -1 where the dictionary has none; 7 and '7' are one."""
+    kinds = {ids.type, dictionary.type}
+    if len(kinds) > 1:
+        kind = pa.int64() if all(pa.types.is_integer(kind) for kind in kinds) else pa.string()
+        ids, dictionary = ids.cast(kind), dictionary.cast(kind)
+    return pc.fill_null(pc.index_in(ids, dictionary), -1).to_numpy().astype(np.int64)
 
 
 def by_item(table: ItemTable, log: EventLog) -> Items:
     """The attributes by dense id; missing where the items file has no such item."""
     row = np.full(log.n_items, -1, np.int64)
-    row[places_of(table.ids, log)] = np.arange(len(table.ids))
+    row[places_of(table.ids, log.items)] = np.arange(len(table.ids))
     there = row >= 0
 
     def placed(values: np.ndarray, missing) -> np.ndarray:
@@ -144,7 +154,7 @@ def by_item(table: ItemTable, log: EventLog) -> Items:
 
 def check_overlap(table: ItemTable, log: EventLog, file: Path, config: ItemsConfig) -> None:
     """UserError where no item of the log is in the items file: they hardly speak of the same ids."""
-    if not (places_of(table.ids, log) >= 0).any():
+    if not (places_of(table.ids, log.items) >= 0).any():
         raise UserError(
             f"{file}: no item of the log is there: column {config.id!r} (items.id) has ids such as {table.ids[0].as_py()!r}, "
             f"the log such as {log.items[0].as_py()!r}"

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from otto_gpu.errors import UserError
 from otto_gpu.events.lines import last_line, line_pieces, split_lines
-from otto_gpu.events.settings import ItemsConfig
+from otto_gpu.events.settings import EventsConfig, ItemsConfig
 from otto_gpu.schema import nearest
 
 FORMATS = {"jsonl": "jsonl", "json": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "pq": "parquet"}
@@ -36,14 +36,16 @@ def beside(data: Path | str, name: str) -> Path:
     return folder / name
 
 
-def files_beside(data: Path | str, items: ItemsConfig | None) -> list[Path]:
+def files_beside(data: Path | str, events: EventsConfig, items: ItemsConfig | None) -> list[Path]:
     """The files among the data that are no part of the log."""
-    return [] if items is None else [beside(data, items.file)]
+    names = [events.test_answers, items and items.file]
+    return [beside(data, name) for name in names if name is not None]
 
 
-def read_flat(file: Path, key: str, wanted: dict[str, str], delimiter: str = ",") -> dict[str, pa.Array]:
+def read_flat(file: Path, key: str, wanted: dict[str, str], delimiter: str = ",", optional=()) -> dict[str, pa.Array]:
     """{name: array} of the columns `wanted`, {name: the setting that names it}; all of one length. CSV cells come as text, an
-    empty one as ''; JSON values as Arrow infers them. key: the setting that names the file. UserError for an unfit file."""
+    empty one as ''; JSON values as Arrow infers them. key: the setting that names the file; optional: columns that may be
+    missing. UserError for an unfit file."""
     kind = format_of(file)
     if kind is None:
         raise UserError(f"{file} ({key}): the format does not show in the name; it must end in .csv, .parquet or .jsonl")
@@ -51,10 +53,10 @@ def read_flat(file: Path, key: str, wanted: dict[str, str], delimiter: str = ","
         raise UserError(f"{file}: no such file ({key})")
     try:
         read = {"csv": _csv, "parquet": _parquet, "jsonl": _jsonl}[kind]
-        table = read(file, wanted, delimiter)
+        table = read(file, wanted, delimiter, optional)
     except (OSError, EOFError, pa.ArrowException) as error:
         raise UserError(f"{file}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
-    return {name: _whole(table[name]) for name in wanted}
+    return {name: _whole(table[name]) for name in table.column_names}
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -63,31 +65,33 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
-def _check(file: Path, names: list[str], wanted: dict[str, str]) -> None:
-    for column, key in wanted.items():
+def _check(file: Path, names: list[str], wanted: dict[str, str], optional) -> list[str]:
+    """The columns to read."""
+    found = {column: key for column, key in wanted.items() if column in names or column not in optional}
+    for column, key in found.items():
         if names.count(column) != 1:
             what = "missing column" if column not in names else "more than one column"
             hint = "" if len(names) > 20 or column in names else f"; the file has: {', '.join(names)}"
             raise UserError(f"{file}: {what} {column!r} ({key}){hint or '; ' + nearest(column, names)}")
+    return list(found)
 
 
-def _csv(file: Path, wanted: dict[str, str], delimiter: str) -> pa.Table:
+def _csv(file: Path, wanted: dict[str, str], delimiter: str, optional) -> pa.Table:
     parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     with pa.csv.open_csv(file, parse_options=parse) as head:
         names = head.schema.names
-    _check(file, names, wanted)
+    found = _check(file, names, wanted, optional)
     # the first row may not show what the others hold
-    convert = pa.csv.ConvertOptions(include_columns=list(wanted), column_types=dict.fromkeys(wanted, pa.string()))
+    convert = pa.csv.ConvertOptions(include_columns=found, column_types=dict.fromkeys(found, pa.string()))
     return pa.csv.read_csv(file, parse_options=parse, convert_options=convert)
 
 
-def _parquet(file: Path, wanted: dict[str, str], delimiter: str) -> pa.Table:
+def _parquet(file: Path, wanted: dict[str, str], delimiter: str, optional) -> pa.Table:
     with pq.ParquetFile(file) as source:
-        _check(file, source.schema_arrow.names, wanted)
-        return source.read(columns=list(wanted))
+        return source.read(columns=_check(file, source.schema_arrow.names, wanted, optional))
 
 
-def _jsonl(file: Path, wanted: dict[str, str], delimiter: str) -> pa.Table:
+def _jsonl(file: Path, wanted: dict[str, str], delimiter: str, optional) -> pa.Table:
     rows = []
     for first, text in line_pieces(file, PIECE, last_line):
         for number, line in enumerate(split_lines(text), first):
@@ -100,9 +104,8 @@ def _jsonl(file: Path, wanted: dict[str, str], delimiter: str) -> pa.Table:
             if not isinstance(row, dict):
                 raise UserError(f'{file}:{number}: expected an object a line, such as {{"id": 1}}')
             rows.append(row)
-    _check(file, list(dict.fromkeys(name for row in rows for name in row)), wanted)
     columns = {}
-    for name in wanted:
+    for name in _check(file, list(dict.fromkeys(name for row in rows for name in row)), wanted, optional):
         values = [row.get(name) for row in rows]
         try:
             columns[name] = pa.array(values)

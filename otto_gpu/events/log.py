@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +68,8 @@ class EventLog:
         there = self.__dict__.get("there")
         if there is None:
             columns = {name: device.to_device(getattr(self, name)) for name in EVENT_COLUMNS}
-            there = replace(self, **columns, extra=None)
+            context = {name: device.to_device(values) for name, values in self.context.items()}
+            there = replace(self, **columns, extra=None, context=context)
             there.__dict__.update(starts=device.to_device(self.starts), span=self.span)
             self.__dict__["there"] = there
         return there
@@ -111,47 +114,49 @@ class EventLog:
         )  # fmt: skip
 
     @classmethod
-    def from_arrays(cls, session, aid, ts, type, *, extra: pa.Table | None = None, **kwargs) -> EventLog:
-        """Sorts by session, ts and input order, and drops events that stand twice (same session, aid, ts and type)."""
+    def from_arrays(cls, session, aid, ts, type, *, extra: pa.Table | None = None, context=None, **kwargs) -> EventLog:
+        """Sorts by session, ts and input order, and drops events that stand twice (same session, aid, ts and type): of their
+        further columns those of the first one stay."""
         session = np.ascontiguousarray(session, np.int32)
         aid = np.ascontiguousarray(aid, np.int32)
         ts = np.ascontiguousarray(ts, np.int64)
         type = np.ascontiguousarray(type, np.int8)
+        log = cls(session, aid, ts, type, extra=extra, context=dict(context or {}), **kwargs)
         if not _is_sorted(session, ts):
-            order = np.lexsort((ts, session))
-            session, aid, ts, type = session[order], aid[order], ts[order], type[order]
-            extra = extra.take(pa.array(order)) if extra is not None else None
-        keep = ~_repeats(session, aid, ts, type)
-        if not keep.all():
-            session, aid, ts, type = session[keep], aid[keep], ts[keep], type[keep]
-            extra = extra.filter(pa.array(keep)) if extra is not None else None
-        return cls(session, aid, ts, type, extra=extra, **kwargs)
+            log = log.take(np.lexsort((ts, session)))
+        keep = ~_repeats(log.session, log.aid, log.ts, log.type)
+        return log if keep.all() else log.where(keep)
 
     def where(self, mask: np.ndarray) -> EventLog:
         """The events for which the mask (bool [n]) holds, with the same ids."""
-        extra = self.extra.filter(pa.array(mask)) if self.extra is not None else None
-        return replace(
-            self, session=self.session[mask], aid=self.aid[mask], ts=self.ts[mask], type=self.type[mask], extra=extra
-        )
+        return self._rows(lambda c: c[mask], lambda table: table.filter(pa.array(mask)))
+
+    def take(self, rows: np.ndarray, **columns) -> EventLog:
+        """The events of these rows (int [m]), in this order; columns: what takes the place of theirs."""
+        return self._rows(lambda c: c[rows], lambda table: table.take(pa.array(rows)), **columns)
 
     def of_sessions(self, first: int, last: int) -> EventLog:
         """The events of the sessions first..last-1, without copying."""
         part = slice(int(self.starts[first]), int(self.starts[last]))
-        extra = self.extra.slice(part.start, part.stop - part.start) if self.extra is not None else None
-        return replace(
-            self, session=self.session[part], aid=self.aid[part], ts=self.ts[part], type=self.type[part], extra=extra
-        )
+        return self._rows(lambda c: c[part], lambda table: table.slice(part.start, part.stop - part.start))
+
+    def _rows(self, of: Callable, of_table: Callable, **columns) -> EventLog:
+        rows = {name: of(getattr(self, name)) for name in EVENT_COLUMNS if name not in columns}
+        context = {name: of(values) for name, values in self.context.items()}
+        extra = of_table(self.extra) if self.extra is not None else None
+        return replace(self, **rows, **columns, extra=extra, context=context)
 
     def merged_with(self, other: EventLog) -> EventLog:
-        """Both logs' events in one; no session may have events in both."""
+        """Both logs' events in one; no session may have events in both. Further columns stay where both logs have them."""
         session = np.concatenate([self.session, other.session])
         # sessions are disjoint and each log is sorted: a stable sort by session alone keeps time's order
         order = np.argsort(session, kind="stable")
         joined = {n: np.concatenate([getattr(self, n), getattr(other, n)])[order] for n in (AID, TS, TYPE)}
+        context = {n: np.concatenate([c, other.context[n]])[order] for n, c in self.context.items() if n in other.context}
         extra = None
         if self.extra is not None and other.extra is not None:
             extra = pa.concat_tables([self.extra, other.extra]).take(pa.array(order))
-        return replace(self, session=session[order], extra=extra, **joined)
+        return replace(self, session=session[order], extra=extra, context=context, **joined)
 
     def to_frame(self):
         """A pandas frame in the user's own ids where the dictionaries are known."""
@@ -168,17 +173,20 @@ class EventLog:
 
     def save(self, path: Path) -> None:
         columns = {SESSION: self.session, AID: self.aid, TS: self.ts, TYPE: self.type}
-        table = pa.table(columns)
+        table = pa.table(columns | self.context)
         for name in self.extra.column_names if self.extra is not None else ():
             table = table.append_column(name, self.extra[name])
         meta = {"n_sessions": str(self.n_sessions), "n_items": str(self.n_items), "types": ",".join(self.types)}
+        if self.context:
+            meta["context"] = json.dumps(list(self.context))
         write_table(table.replace_schema_metadata(meta), path)
 
     @classmethod
     def load(cls, path: Path) -> EventLog:
         table = pq.read_table(path)
         meta = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
-        rest = [c for c in table.column_names if c not in EVENT_COLUMNS]
+        context = json.loads(meta.get("context", "[]"))
+        rest = [c for c in table.column_names if c not in (*EVENT_COLUMNS, *context)]
         return cls(
             # copies: what Arrow lends is read-only, for which numba would compile every kernel once more
             *(np.array(table[c]) for c in EVENT_COLUMNS),
@@ -186,6 +194,7 @@ class EventLog:
             n_items=int(meta["n_items"]),
             types=tuple(meta["types"].split(",")),
             extra=table.select(rest) if rest else None,
+            context={name: np.array(table[name]) for name in context},
         )
 
 

@@ -43,6 +43,11 @@ class EventsConfig(Section):
     train_file: str | None = Field(None, description="within a data folder: only this file holds the log")
     test_file: str | None = Field(None, description="within a data folder: truncated sessions to predict, where it exists")
     chunk_bytes: int = Field(32 << 20, ge=1 << 10, le=MOST_BYTES, description="size of the pieces in which text is read")
+    test_answers: str | None = Field(
+        None,
+        description="within a data folder: what the sessions of the test file did next, where it exists: a table (CSV, Parquet "
+        "or JSONL) with the log's columns of session and item, and of the type where there are several",
+    )
     max_rejected: float = Field(0.001, ge=0, le=1, description="share of bad rows above which the run stops")
     before: datetime | None = Field(None, description="drop events at or after this time (UTC), for logs with a thin tail")
     sample_sessions: float = Field(
@@ -55,6 +60,12 @@ class EventsConfig(Section):
     @classmethod
     def _keys_are_text(cls, value):
         return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _answers_of_what(self):
+        if self.test_answers is not None and self.test_file is None:
+            raise ValueError("test_answers needs test_file: the sessions that the answers belong to")
+        return self
 
     def type_names(self, types: list[str]) -> dict[str, str]:
         """{the log's value: the event type} for a log whose types are `types`."""
@@ -88,8 +99,17 @@ class SplitConfig(Section):
     by time: a session belongs to a period if its first event lies in it. The periods begin at `test_start` and
     `validation_start` where given, else `test_days` before the log's last event and `validation_days` before that.
     by session: shares of the sessions, drawn at random.
+
+    cut: what is known of a period's sessions, and what is asked. random: 1..n-1 of a session's n events are known, what follows
+    is asked. last: all but the last event, which is asked. every: each event but the first is asked, given those before it; a
+    period is learnt from without its histories, which hold each other's answers. time: for everybody with events before the
+    period's start, what follows within `test_days` or `validation_days`. With random (OTTO's), events of items that are unknown
+    before the period go; with the others they stay, also as answers.
     """
 
+    cut: Literal["random", "last", "every", "time"] = Field(
+        "random", description="of a period's sessions; time: a moment for everybody, for users over months (needs by: time)"
+    )
     by: Literal["time", "session"] = Field("time", description="session: for logs without an absolute clock")
     test_days: float = Field(7, gt=0, le=100_000, description="by time: the test period's length, up to the log's last event")
     validation_days: float = Field(
@@ -120,6 +140,8 @@ class SplitConfig(Section):
             raise ValueError("validation_start must lie before test_start")
         if self.by == "session" and self.test_fraction + self.validation_fraction >= 1:
             raise ValueError("test_fraction + validation_fraction must be below 1")
+        if self.cut == "time" and self.by != "time":
+            raise ValueError("cut: time is a moment for everybody: it needs by: time")
         return self
 
 

@@ -8,18 +8,23 @@ The rules, after otto-de/recsys-dataset (src/testset.py):
 - Each session of a period is cut at a random place: 1..n-1 of its n events are the history, the labels follow.
 - The validation period is cut in the same way out of all that is known before the test period, which is whole
   sessions again for the test period itself.
+
+These are those of split.cut: random. With the other cuts (cuts.py) no event is removed for its item, and sessions of one event
+stay in what is known before. By session, whoever is not asked (one event, or one too many for max_..._sessions) is known whole;
+by time, what lies at or after the period's start is known of those alone who are asked.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.labels import Labels, ground_truth
+from otto_gpu.events.cuts import Prefixes, at_moment, before_last, cut_at, random_cuts, with_prefixes
+from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
 
@@ -29,16 +34,23 @@ DAY_MS = 24 * 60 * 60 * 1000
 @dataclass(frozen=True)
 class Period:
     """train: all that is known from before the period; history: the period's sessions up to their cuts;
-    labels: what follows, None where nobody knows. No session has events in both train and history."""
+    labels: what follows, None where nobody knows. No session has events in both train and history.
+    prefixes: histories are beginnings of one session, of which the longer ones hold the answers of the shorter ones."""
 
     train: EventLog
     history: EventLog
     labels: Labels | None
+    prefixes: bool = False
 
     @cached_property
     def known(self) -> EventLog:
-        """What may be learnt from: train and histories in one log."""
-        return self.train.merged_with(self.history)
+        """What may be learnt from: train and histories in one log; of prefixes nothing is learnt."""
+        return self.train if self.prefixes else self.train.merged_with(self.history)
+
+    @cached_property
+    def counted(self) -> EventLog:
+        """The histories that may be learnt from: all of them, or none where they are prefixes."""
+        return self.history.where(np.zeros(len(self.history), bool)) if self.prefixes else self.history
 
     @cached_property
     def sessions(self) -> np.ndarray:
@@ -47,60 +59,120 @@ class Period:
 
 
 def split_log(
-    log: EventLog, config: SplitConfig, targets: TargetsConfig, from_test_file: np.ndarray | None = None
+    log: EventLog,
+    config: SplitConfig,
+    targets: TargetsConfig,
+    from_test_file: np.ndarray | None = None,
+    answers: Labels | None = None,
 ) -> dict[str, Period]:
-    """{"validation": Period, "test": Period} with the ids of `log`.
+    """{"validation": Period, "test": Period} with the ids of `log`; where every place is asked, there are more sessions.
 
     from_test_file: bool [log.n_sessions]; the sessions it marks are the test period as they are (nothing is filtered
-    or cut, labels are None), and only the validation period is cut from the rest. Raises UserError that names the
+    or cut, labels are the `answers`), and only the validation period is cut from the rest. Raises UserError that names the
     setting to change where a period, or what lies before it, would be empty.
     """
     _require(len(log), "the log holds no events: there is nothing to split")
+    cut = _Cutter(config, targets, from_test_file)
     if from_test_file is None:
         start = _start("test", config, end=int(log.ts.max()))
-        test = _cut(*_divide(log, "test", config, start), targets, config.seed, config.max_test_sessions)
+        test = cut("test", log, start, config.seed, config.max_test_sessions)
+        before = test.known if config.cut == "time" else test.train
     else:
         marked = from_test_file[log.session]
-        test = Period(_two_or_more(log, ~marked), log.where(marked), None)
+        before = _two_or_more(log, ~marked) if config.cut == "random" else log.where(~marked)
+        test = Period(before, log.where(marked), answers)
         _require(len(test.history), "the test file holds no events: it must hold the sessions to predict")
-        _require(len(test.train), "no session of the log has 2 events: there is nothing to learn from")
-        start = int(test.train.ts.max())
-    start = _start("validation", config, end=start)
-    parts = _divide(test.train, "validation", config, start, from_test_file)
-    validation = _cut(*parts, targets, config.seed + 1, config.max_validation_sessions)
-    return {"validation": validation, "test": test}
+        _require(len(before), "no session of the log has 2 events: there is nothing to learn from")
+        start = int(before.ts.max())
+    first, end = _start("validation", config, end=start), start if from_test_file is None else None
+    validation = cut("validation", before, first, config.seed + 1, config.max_validation_sessions, end)
+    return cut.numbered({"validation": validation, "test": test}, log)
 
 
-def random_cuts(lengths: np.ndarray, seed: int) -> np.ndarray:
-    """int64 [n]: for each session of `lengths` (int [n], 2 or more) how many events it keeps, uniform in 1..length-1."""
-    return np.random.default_rng(seed).integers(1, lengths, dtype=np.int64)
+class _Cutter:
+    """Cuts periods, one after the other; remembers the prefixes that it made, whose ids follow one another."""
+
+    def __init__(self, config: SplitConfig, targets: TargetsConfig, from_test_file: np.ndarray | None):
+        self._config, self._targets, self._from_test_file = config, targets, from_test_file
+        self._prefixes: list[Prefixes] = []
+
+    def __call__(self, name: str, log: EventLog, start: int, seed: int, most: int | None, end: int | None = None) -> Period:
+        """A period that begins at `start` (ms); most: sessions that are asked; end: where it ends at the latest."""
+        config, targets = self._config, self._targets
+        if config.cut == "time":
+            return _at_moment(log, name, config, targets, start, end, seed, most)
+        if config.cut == "random":
+            return _cut(*_divide(log, name, config, start, self._from_test_file), targets, seed, most)
+        train, full = _asked(log, name, config, start, self._from_test_file, seed, most)
+        if config.cut == "last":
+            return Period(train, *cut_at(full, before_last(full), targets))
+        prefixes = Prefixes.of(full, self._prefixes[-1].log.n_sessions if self._prefixes else log.n_sessions)
+        self._prefixes.append(prefixes)
+        return Period(train, *cut_at(prefixes.log, prefixes.cuts, targets), prefixes=True)
+
+    def numbered(self, periods: dict[str, Period], log: EventLog) -> dict[str, Period]:
+        """The periods with one dictionary of sessions."""
+        if not self._prefixes:
+            return periods
+        sessions = with_prefixes(log.sessions, log.n_sessions, self._prefixes)
+        ids = {"sessions": sessions, "n_sessions": len(sessions)}
+        return {
+            name: replace(period, train=replace(period.train, **ids), history=replace(period.history, **ids))
+            for name, period in periods.items()
+        }
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """chosen: bool [n_sessions], the sessions of a period; before: bool [n], the events before it; where, longer, shorter: what
+    is said of it, and how it gets longer and shorter, for errors."""
+
+    chosen: np.ndarray
+    before: np.ndarray
+    where: str
+    longer: str
+    shorter: str
+
+
+def _choose(log: EventLog, name: str, config: SplitConfig, start: int, from_test_file: np.ndarray | None = None) -> _Choice:
+    if config.by == "time":
+        began = np.full(log.n_sessions, np.iinfo(np.int64).max)
+        held = np.flatnonzero(np.diff(log.starts))
+        began[held] = log.ts[log.starts[held]]
+        return _Choice(
+            began >= start,
+            log.ts < start,
+            f"begins at {_iso(start)}, the log that it is cut from runs from {_iso(log.ts.min())} to {_iso(log.ts.max())}",
+            f"raise split.{name}_days, or set split.{name}_start earlier",
+            f"lower split.{name}_days, or set split.{name}_start later",
+        )
+    chosen = _drawn(log.n_sessions, name, config, from_test_file)
+    return _Choice(
+        chosen,
+        ~chosen[log.session],
+        f"is a share of {getattr(config, f'{name}_fraction'):g} of {log.n_sessions} sessions",
+        f"raise split.{name}_fraction or give more sessions",
+        f"lower split.{name}_fraction or give more sessions",
+    )
 
 
 def _divide(
     log: EventLog, name: str, config: SplitConfig, start: int, from_test_file: np.ndarray | None = None
 ) -> tuple[EventLog, EventLog]:
     """(what is known before the period, the period's whole sessions without unknown items); neither is empty."""
-    if config.by == "time":
-        began = np.full(log.n_sessions, np.iinfo(np.int64).max)
-        held = np.flatnonzero(np.diff(log.starts))
-        began[held] = log.ts[log.starts[held]]
-        chosen = (began >= start)[log.session]
-        before = log.ts < start
-        where = f"begins at {_iso(start)}, the log that it is cut from runs from {_iso(log.ts.min())} to {_iso(log.ts.max())}"
-        longer = f"raise split.{name}_days, or set split.{name}_start earlier"
-        shorter = f"lower split.{name}_days, or set split.{name}_start later"
-    else:
-        chosen = _drawn(log.n_sessions, name, config, from_test_file)[log.session]
-        before = ~chosen
-        where = f"is a share of {getattr(config, f'{name}_fraction'):g} of {log.n_sessions} sessions"
-        longer = f"raise split.{name}_fraction or give more sessions"
-        shorter = f"lower split.{name}_fraction or give more sessions"
-    train = _two_or_more(log, before)
-    _require(len(train), f"split: no session with 2 events lies before the {name} period, which {where}: {shorter}")
+    choice = _choose(log, name, config, start, from_test_file)
+    train = _two_or_more(log, choice.before)
+    _require(
+        len(train),
+        f"split: no session with 2 events lies before the {name} period, which {choice.where}: {choice.shorter}",
+    )
     known = np.zeros(log.n_items, bool)
     known[train.aid] = True
-    full = _two_or_more(log, chosen & known[log.aid])
-    _require(len(full), f"split: no session with 2 events of known items lies in the {name} period, which {where}: {longer}")
+    full = _two_or_more(log, choice.chosen[log.session] & known[log.aid])
+    _require(
+        len(full),
+        f"split: no session with 2 events of known items lies in the {name} period, which {choice.where}: {choice.longer}",
+    )
     return train, full
 
 
@@ -111,8 +183,52 @@ def _cut(train: EventLog, full: EventLog, targets: TargetsConfig, seed: int, mos
     cuts[sessions] = random_cuts(lengths[sessions], seed)
     if most is not None:  # after the draw of the cuts, so that a sample's sessions are cut as in the whole
         cuts[np.random.default_rng([seed, 1]).permutation(sessions)[most:]] = 0
-    place = np.arange(len(full)) - np.repeat(full.starts[:-1], lengths)
-    return Period(train, full.where(place < cuts[full.session]), ground_truth(full, cuts, targets))
+    return Period(train, *cut_at(full, cuts, targets))
+
+
+def _asked(
+    log: EventLog, name: str, config: SplitConfig, start: int, from_test_file: np.ndarray | None, seed: int, most: int | None
+) -> tuple[EventLog, EventLog]:
+    """(what is known before the period, the whole sessions that are asked: two events or more); neither is empty."""
+    choice = _choose(log, name, config, start, from_test_file)
+    sessions = np.flatnonzero(choice.chosen & (np.diff(log.starts) >= 2))
+    asked = _some(sessions, log.n_sessions, seed, most)
+    _require(len(sessions), f"split: no session with 2 events lies in the {name} period, which {choice.where}: {choice.longer}")
+    mine = asked[log.session]
+    train = log.where(~mine if config.by == "session" else choice.before)
+    _require(len(train), f"split: no event lies before the {name} period, which {choice.where}: {choice.shorter}")
+    return train, log.where(mine)
+
+
+def _at_moment(
+    log: EventLog, name: str, config: SplitConfig, targets: TargetsConfig, start: int, latest: int | None, seed: int, most
+) -> Period:
+    """Everybody with events before the moment is asked, whether or not anything follows: nothing later decides about it."""
+    end = start + round(getattr(config, f"{name}_days") * DAY_MS)
+    end += getattr(config, f"{name}_start") is None  # days that are counted from the log's last event hold that event
+    end = end if latest is None else min(end, latest)
+    before = log.where(log.ts < start)
+    runs = f"the log that it is cut from runs from {_iso(log.ts.min())} to {_iso(log.ts.max())}"
+    _require(
+        len(before),
+        f"split: no event lies before the moment of the {name} period, {_iso(start)}; {runs}: lower split.{name}_days, or set "
+        f"split.{name}_start later",
+    )
+    asked = _some(np.flatnonzero(np.diff(before.starts)), log.n_sessions, seed, most)
+    history, labels = at_moment(log, start, end, asked, targets)
+    _require(
+        len(labels),
+        f"split: nobody known before the moment of the {name} period, {_iso(start)}, does anything that is asked until "
+        f"{_iso(end)}; {runs}: raise split.{name}_days, or set split.{name}_start earlier",
+    )
+    return Period(before.where(~asked[before.session]), history, labels)
+
+
+def _some(sessions: np.ndarray, n: int, seed: int, most: int | None) -> np.ndarray:
+    """bool [n]: these sessions, or a random sample of `most`."""
+    asked = np.zeros(n, bool)
+    asked[sessions if most is None else np.random.default_rng([seed, 1]).permutation(sessions)[:most]] = True
+    return asked
 
 
 def _start(name: str, config: SplitConfig, end: int) -> int:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from otto_gpu.columns import ID
 from otto_gpu.errors import UserError
+from otto_gpu.events.answers import Answers, read_answers
 from otto_gpu.events.attributes import CODES, ItemTable, by_item, check_overlap, read_items, with_ids
 from otto_gpu.events.checks import suspicious_unit
 from otto_gpu.events.flat import beside, files_beside
@@ -44,22 +45,28 @@ def run(
             result = _synthetic(events, targets)
         else:
             try:
-                result = read_log(data, events, targets, work.advance, files_beside(data, items))
+                result = read_log(data, events, targets, work.advance, files_beside(data, events, items))
             except TooManyRejected as error:
                 rejected = error.rejected
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
                 raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
     table = result.items if items is None else _items(data, items, log, reporter)
-    if table is not None:
-        log = with_ids(log, table.ids)
+    answers = None if result.from_test_file is None else _answers(data, events, targets, reporter)
+    further = [] if table is None else [table.ids]
+    further += [] if answers is None else [answers.aid]
+    log = with_ids(log, *further) if further else log
+    truth = None
+    if answers is not None:
+        truth = answers.labels(log, result.from_test_file, beside(data, events.test_answers), reporter.say)
     doubt = None if events.format == "synthetic" else suspicious_unit(log.ts, events.ts_unit)
     if doubt:
         reporter.say(f"  warning: {doubt}")
     try:
-        periods = split_log(log, split, targets, result.from_test_file)
+        periods = split_log(log, split, targets, result.from_test_file, truth)
     except UserError as error:
         raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
+    log = replace(log, sessions=periods["test"].history.sessions, n_sessions=periods["test"].history.n_sessions)
     absent = [t for t in targets.types if not counts["types"].get(t)]
     for name in absent:
         reporter.say(f"  the log has no {name}: reported as absent, left out of the weighted score")
@@ -93,7 +100,7 @@ def run(
     (folder / "events/summary.json").write_text(json.dumps(summary, indent=1))
     sizes = summary["periods"]
     return {
-        "events": len(log), "sessions": log.n_sessions, "items": log.n_items, "rejected": int(counts.get("rejected", 0)),
+        "events": len(log), "sessions": result.log.n_sessions, "items": log.n_items, "rejected": int(counts.get("rejected", 0)),
         "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {p['train_events']:,} events" for n, p in sizes.items()),
     }  # fmt: skip
 
@@ -105,6 +112,17 @@ def _items(data: Path | None, config: ItemsConfig, log: EventLog, reporter: Repo
     table = read_items(file, config, reporter.say)
     check_overlap(table, log, file, config)
     return table
+
+
+def _answers(data: Path | None, events: EventsConfig, targets: TargetsConfig, reporter: Reporter) -> Answers | None:
+    """None where there is no file of answers."""
+    if data is None or events.test_answers is None:
+        return None
+    file = beside(data, events.test_answers)
+    if file.is_file():
+        return read_answers(file, events, targets)
+    reporter.say(f"  {file}: no such file (events.test_answers): the test period has no labels")
+    return None
 
 
 def _synthetic(events: EventsConfig, targets: TargetsConfig) -> ReadResult:
@@ -123,12 +141,13 @@ def _synthetic(events: EventsConfig, targets: TargetsConfig) -> ReadResult:
 
 def _facts(period: Period, targets: TargetsConfig) -> dict:
     labels = period.labels
-    return {
+    facts = {
         "sessions": len(period.sessions),
         "train_events": len(period.train),
         "history_events": len(period.history),
         "labels": None if labels is None else {t: int((labels.type == targets.code(t)).sum()) for t in targets.names},
     }
+    return facts | {"prefixes": True} if period.prefixes else facts
 
 
 def _save_ids(path: Path, ids: pa.Array | None, n: int) -> None:
@@ -146,8 +165,11 @@ def load_period(run_dir: Path, split: str) -> Period:
     """A period as the stage left it; labels are None where there are none."""
     place = run_dir / "events" / split
     labels = run_dir / "labels" / f"{split}.parquet"
+    summary = run_dir / "events/summary.json"
+    facts = json.loads(summary.read_text())["periods"].get(split, {}) if summary.is_file() else {}
     return Period(
         EventLog.load(place / "train.parquet"),
         EventLog.load(place / "history.parquet"),
         Labels.load(labels) if labels.is_file() else None,
+        facts.get("prefixes", False),
     )

@@ -45,12 +45,13 @@ class PeriodState:
     @classmethod
     def of(
         cls, known: EventLog, history: EventLog, stack: MatrixStack, config: CandidatesConfig, vectors=None, encoder=None,
-        device: Device = CPU, items: Items | None = None,
+        device: Device = CPU, items: Items | None = None, counted: EventLog | None = None,
     ) -> PeriodState:  # fmt: skip
-        """Worked out on the device, where all of it then lies."""
+        """Worked out on the device, where all of it then lies. counted: the histories whose events are counted as the period's,
+        None: all of them."""
         type_weight = np.array([config.type_weights.get(t, 1.0) for t in known.types], np.float32)
         item_events = np.bincount(known.on(device).aid, minlength=known.n_items)
-        wanted = Popularity.of(known, history, item_events, type_weight, device)
+        wanted = Popularity.of(known, history if counted is None else counted, item_events, type_weight, device)
         histories = Histories.of(history, config, device)
         attributes = Attributes() if items is None else Attributes.of(items)
         return device.to_device(cls(stack, wanted, histories, item_events, type_weight, vectors or {}, encoder, attributes))

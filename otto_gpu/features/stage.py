@@ -52,7 +52,8 @@ def feature_maker(
     vectors = {name: load_vectors(run_dir, split, name) for name in names}
     encoder = _encoder(run_dir, split, period) if needing(config.families, "encoder") else None
     items = Items.load(run_dir, period.known.n_items) if needing(config.families, "items") else None
-    period_state = PeriodState.of(period.known, period.history, stack, candidates, vectors, encoder, device, items)
+    counted = period.counted if period.prefixes else None
+    period_state = PeriodState.of(period.known, period.history, stack, candidates, vectors, encoder, device, items, counted)
     return FeatureMaker(config, period_state, candidates.sources, targets.types, device)
 
 
