@@ -31,7 +31,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import load_period
-from otto_gpu.metrics import count_hits, paired_interval, score
+from otto_gpu.metrics import find_hits, paired_interval, score
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.ranking.settings import RECALL
 from otto_gpu.ranking.stage import ranked_lists
@@ -205,14 +205,13 @@ def compare(run_dir: Path, config: Config, peers: list[str], bootstrap: int, say
     if not np.array_equal(sessions, period.sessions):
         raise UserError(f"{run_dir}: the predictions are not those of the test period's sessions: run the pipeline again")
     methods += peer_methods(peers, run_dir, targets, say)
-    hits = [count_hits(period.labels, method.lists, sessions, targets) for method in methods]
-    full, truth = hits[0]
-    rows = []
-    for method, (found, _) in zip(methods, hits, strict=True):
-        figures = score(found, truth, targets, bootstrap)
+    hits = [find_hits(period.labels, method.lists, sessions, targets) for method in methods]
+    full, rows = hits[0], []
+    for method, found in zip(methods, hits, strict=True):
+        figures = score(found, targets, bootstrap)
         row = {"name": method.name, "label": method.label, "variant": method.variant}
-        row |= {key: figures[key] for key in (f"recall@{targets.k}", "weighted", "interval")}
-        row["otto_gpu_minus_this"] = paired_interval(full, found, truth, targets, bootstrap) if found is not full else None
+        row |= {key: figures[key] for key in (targets.metric_name, "weighted", "interval")}
+        row["otto_gpu_minus_this"] = paired_interval(full, found, targets, bootstrap) if found is not full else None
         rows.append(row | method.costs | method.about)
     coverage = json.loads((run_dir / "candidates/coverage.json").read_text())[SPLIT]
     coverage = coverage.get(FUSION, coverage["all"])  # of what stays

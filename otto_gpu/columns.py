@@ -36,11 +36,16 @@ def sampled(target: str) -> str:
 GROUND_TRUTH = "ground_truth"
 
 
+def places_of(target: str) -> str:
+    """Where a session's ground truth stands in its list."""
+    return f"places_{target}"
+
+
 def hits_of(target: str) -> str:
-    """How much of a session's ground truth its list holds."""
+    """How much of it the list holds: in the files of earlier versions, which kept no places."""
     return f"hits_{target}"
 
 
 def truth_of(target: str) -> str:
-    """How much of it a list can hold."""
+    """How much of it the list can hold."""
     return f"truth_{target}"

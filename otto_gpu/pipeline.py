@@ -211,8 +211,8 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         from otto_gpu.outcome import submission
 
         return submission.run(
-            folder, there, c.targets, c.blend, figures(there, vectors), dict(run.manifests), run.reporter,
-            _resolved(c, data, device),
+            folder, there, c.targets, c.blend, c.submission, c.events.columns.session, c.candidates.popular_days,
+            figures(there, vectors), dict(run.manifests), run.reporter, _resolved(c, data, device),
         )  # fmt: skip
 
     def report(folder):
@@ -224,7 +224,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
     everything = {
         "events": (
             ("events", "labels", "official", "rejected.parquet"),
-            lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k"), c.targets.names, *given(c.items)],
+            lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k", "metric"), c.targets.names, *given(c.items)],
             events,
         ),
         "matrices": (("matrices",), lambda: [dump(c.matrices), device.kind], matrices),
@@ -240,9 +240,13 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         "features": (("features",), lambda: [dump(c.features), device.kind], features),
         "rankers": (("models",), lambda: [dump(c.ranking, "scoring"), device.kind, threads], rankers),
         "predictions": (("predictions",), lambda: c.ranking.scoring, predictions),
-        "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k], blend),
+        "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k, c.targets.metric], blend),
         # metrics.json comes last: where it is, all of them are
-        "submission": (("previous", "submission.csv", "scores.parquet", "metrics.json"), lambda: dump(c.targets), submission),
+        "submission": (
+            ("previous", "submission.csv", "scores.parquet", "metrics.json"),
+            lambda: [dump(c.targets), dump(c.submission), c.events.columns.session],
+            submission,
+        ),
         "report": (("report.html", "model_card.md"), lambda: None, report),
     }
     return [Stage(name, made, uses, _alone(threads, device, does)) for name, (made, uses, does) in everything.items()]

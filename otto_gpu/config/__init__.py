@@ -20,6 +20,7 @@ from otto_gpu.events.log import TYPES
 from otto_gpu.events.settings import MOST_BYTES, EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.families import needing
+from otto_gpu.outcome.settings import SubmissionConfig
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import Section, explain, nearest
 
@@ -61,6 +62,7 @@ class Config(Section):
     features: FeaturesConfig = FeaturesConfig()
     ranking: RankingConfig = RankingConfig()
     blend: BlendConfig = BlendConfig()
+    submission: SubmissionConfig = SubmissionConfig()
 
     @model_validator(mode="after")
     def _fits_together(self):
@@ -86,6 +88,9 @@ class Config(Section):
         for what, needed in lacks.items():
             for name in needing(self.features.families, what) if needed else ():
                 raise ValueError(f"features.families: {name!r} needs {needed}")
+        if self.submission.format == "wide" and len(self.targets.names) > 1:
+            named = ", ".join(self.targets.names)
+            raise ValueError(f"submission.format: wide holds one list a session, but targets.weights names {named}: name one")
         known = {*self.targets.types, *TYPES}
         used = dict.fromkeys(self.candidates.bought, "candidates.bought")
         used |= dict.fromkeys((self.events.types or {}).values(), "events.types")

@@ -157,6 +157,12 @@ class TargetsConfig(Section):
         description="target -> its share of the score; types that are not named are no targets",
     )
     k: int = Field(20, ge=1, le=1000, description="how many items a list names, and how many of them count")
+    metric: Literal["recall", "hit_rate", "mrr", "ndcg"] = Field(
+        "recall",
+        description="the figure that chooses and stands for the run, at k. recall: OTTO's, the hits of all sessions over what "
+        "their lists could hold; hit_rate: the share of sessions with a hit; mrr: the mean of 1/place of the first hit; ndcg: "
+        "the mean of the discounted gain over the best possible one",
+    )
     click_zero_is_no_click: bool = Field(
         False, description="the official label maker takes aid 0 as the next click for no click"
     )
@@ -179,3 +185,12 @@ class TargetsConfig(Section):
 
     def code(self, name: str) -> int:
         return self.types.index(name)
+
+    def figure(self, metric: str) -> str:
+        """What a metric's figure is called in files and on pages: mrr@5."""
+        return f"{metric}@{self.k}"
+
+    @property
+    def metric_name(self) -> str:
+        """The name of the figure that counts: recall@20."""
+        return self.figure(self.metric)

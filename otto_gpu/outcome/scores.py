@@ -1,5 +1,5 @@
-"""What a run came to, so that another one can be compared with it: metrics.json, and scores.parquet with the hits of every
-test session that has ground truth.
+"""What a run came to, so that another one can be compared with it: metrics.json, and scores.parquet with the places of the
+hits of every test session that has ground truth.
 
 When the results of a run directory change, those before are kept in `previous/`, one generation of them.
 """
@@ -19,52 +19,64 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from otto_gpu.columns import GROUND_TRUTH, ID, SESSION, hits_of, truth_of
+from otto_gpu.columns import GROUND_TRUTH, ID, SESSION, hits_of, places_of, truth_of
 from otto_gpu.errors import UserError
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
-from otto_gpu.metrics import paired_interval
+from otto_gpu.metrics import TargetHits, paired_interval
 from otto_gpu.run.directory import remove, write_table
 
 METRICS, SCORES, PREVIOUS = "metrics.json", "scores.parquet", "previous"
+COUNTING = ("recall", "hit_rate")  # metrics that do not ask where in the list a hit stands
 NO_RESULTS = ("stages", "versions", "config")  # of metrics.json: what may differ between runs of the same results
 
 
 @dataclass(frozen=True)
-class Hits:
-    """ids: the user's own ids of the sessions [S]; ground_truth: uint64 [S], equal where the labels are; hits, truth: int32
-    [S, T] as those of count_hits for lists of k, of the targets' names."""
+class SessionScores:
+    """ids: the user's own ids of the sessions [S]; ground_truth: uint64 [S], equal where the labels are; hits: of the targets'
+    names, those of find_hits for lists of k. placed: False for a file of an earlier version, which knows how many hits there
+    are, but not where: their places are made up."""
 
     names: tuple[str, ...]
     k: int
     ids: pa.Array
     ground_truth: np.ndarray
-    hits: np.ndarray
-    truth: np.ndarray
+    hits: tuple[TargetHits, ...]
+    placed: bool = True
 
     @classmethod
-    def load(cls, path: Path) -> Hits | None:
+    def load(cls, path: Path) -> SessionScores | None:
         """None where there is no such file, as where there were no labels."""
         if not path.is_file():
             return None
         table = pq.read_table(path)
-        names = tuple(c.removeprefix(hits_of("")) for c in table.column_names if c.startswith(hits_of("")))
-        hits, truth = (np.column_stack([table[of(n)].to_numpy().astype(np.int32) for n in names]) for of in (hits_of, truth_of))
-        k = int(table.schema.metadata[b"k"])
-        return cls(names, k, table[ID].combine_chunks(), table[GROUND_TRUTH].to_numpy(), hits, truth)
+        k, start = int(table.schema.metadata[b"k"]), truth_of("")
+        names = tuple(c.removeprefix(start) for c in table.column_names if c.startswith(start))
+        placed = all(places_of(name) in table.column_names for name in names)
+        hits = []
+        for name in names:
+            if placed:
+                lists = table[places_of(name)].combine_chunks()
+                counts, place = np.diff(lists.offsets.to_numpy()), lists.flatten().to_numpy().astype(np.int32)
+            else:
+                counts = table[hits_of(name)].to_numpy().astype(np.int64)
+                first = np.repeat(np.cumsum(counts) - counts, counts)
+                place = (np.arange(1, len(first) + 1) - first).astype(np.int32)
+            row = np.repeat(np.arange(len(counts)), counts)
+            hits.append(TargetHits(k, table[truth_of(name)].to_numpy().astype(np.int32), row, place))
+        return cls(names, k, table[ID].combine_chunks(), table[GROUND_TRUTH].to_numpy(), tuple(hits), placed)
 
 
-def save_hits(
-    path: Path, labels: Labels, hits: np.ndarray, truth: np.ndarray, sessions: pa.Array, items: pa.Array,
-    targets: TargetsConfig,
-) -> None:  # fmt: skip
-    """hits, truth: those of count_hits for the labels; sessions, items: the user's own ids by dense id."""
+def save_scores(
+    path: Path, labels: Labels, hits: tuple[TargetHits, ...], sessions: pa.Array, items: pa.Array, targets: TargetsConfig
+) -> None:
+    """hits: those of find_hits for the labels; sessions, items: the user's own ids by dense id."""
     scored = np.unique(labels.session)
-    small = np.int8 if targets.k <= np.iinfo(np.int8).max else np.int16
     columns = {SESSION: scored, ID: sessions.take(pa.array(scored)), GROUND_TRUTH: _digests(labels, items, targets)}
-    for t, name in enumerate(targets.names):
-        columns[hits_of(name)] = hits[:, t].astype(small)
-        columns[truth_of(name)] = truth[:, t].astype(small)
+    for name, mine in zip(targets.names, hits, strict=True):
+        offsets = np.append(0, np.cumsum(mine.per_session())).astype(np.int32)
+        columns[places_of(name)] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(mine.place.astype(np.int16)))
+        columns[truth_of(name)] = mine.truth.astype(np.int16)
     write_table(pa.table(columns).replace_schema_metadata({"k": str(targets.k)}), path)
 
 
@@ -115,37 +127,43 @@ def keep_previous(folder: Path, run_dir: Path, metrics: dict) -> None:
     os.replace(half, place)
 
 
-def paired(after: Hits | None, before: Hits | None, targets: TargetsConfig, names: tuple[str, str]) -> dict:
-    """evaluate.paired_interval of the sessions that both have, found by the user's own ids, and {"sessions": how many}.
+def paired(after: SessionScores | None, before: SessionScores | None, targets: TargetsConfig, names: tuple[str, str]) -> dict:
+    """metrics.paired_interval of the sessions that both have, found by the user's own ids, and {"sessions": how many}.
 
-    targets: whose weights count; names: of both runs, for the messages. Raises UserError where nothing can be compared: no
-    ground truth, other targets, no session in common, or another ground truth.
+    targets: whose metric and weights count; names: of both runs, for the messages. Raises UserError where nothing can be
+    compared: no ground truth, other targets, no session in common, another ground truth, or no places where the metric asks
+    for them.
     """
     for one, name in zip((after, before), names, strict=True):
         if one is None:
             raise UserError(f"{name}: no {SCORES}: its test sessions have no ground truth, so there is nothing to compare")
+        if not one.placed and targets.metric not in COUNTING:
+            raise UserError(
+                f"{name}: its {SCORES} is of an earlier version and does not tell where the hits stand, which "
+                f"{targets.metric_name} asks for: run the pipeline there once more"
+            )
     told = f"{names[0]} and {names[1]}"
     if after.names != before.names or after.names != tuple(targets.names):
         raise UserError(f"{told}: their targets differ: {', '.join(after.names)} and {', '.join(before.names)}")
     if after.k != before.k:
-        raise UserError(f"{told}: their lists differ in length: recall@{after.k} and recall@{before.k} are other figures")
+        figures = (f"{targets.metric}@{one.k}" for one in (after, before))
+        raise UserError(f"{told}: their lists differ in length: {' and '.join(figures)} are other figures")
     places = _places(after.ids, before.ids)
     mine = np.flatnonzero(places >= 0)
     theirs = places[mine]
     if not len(mine):
         raise UserError(f"{told}: they have no test session in common, so nothing can be compared session by session")
-    if not np.array_equal(after.truth[mine], before.truth[theirs]) or not np.array_equal(
-        after.ground_truth[mine], before.ground_truth[theirs]
-    ):
-        differ = (after.truth[mine] != before.truth[theirs]).any(axis=1)
-        differ |= after.ground_truth[mine] != before.ground_truth[theirs]
+    ours, others = ([hits.take(rows) for hits in one.hits] for one, rows in ((after, mine), (before, theirs)))
+    differ = after.ground_truth[mine] != before.ground_truth[theirs]
+    for one, other in zip(ours, others, strict=True):
+        differ |= one.truth != other.truth
+    if differ.any():
         first = after.ids[int(mine[np.flatnonzero(differ)[0]])].as_py()
         raise UserError(
             f"{told}: their ground truths differ in {differ.sum():,} of {len(mine):,} common test sessions, first {first!r}: "
             "compare runs of the same log and split"
         )
-    found = paired_interval(after.hits[mine], before.hits[theirs], after.truth[mine], targets)
-    return found | {"sessions": len(mine)}
+    return paired_interval(ours, others, targets) | {"sessions": len(mine)}
 
 
 def _places(ids: pa.Array, among: pa.Array) -> np.ndarray:

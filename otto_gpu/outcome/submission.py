@@ -13,8 +13,10 @@ from otto_gpu.events.labels import Labels
 from otto_gpu.events.official import write_submission
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS, load_ids
-from otto_gpu.metrics import count_hits, paired_interval, score
-from otto_gpu.outcome.scores import METRICS, SCORES, keep_previous, save_hits
+from otto_gpu.events.wide import write_wide
+from otto_gpu.outcome.figures import LAST_SEEN, POPULAR, Figures, Known, of_lists
+from otto_gpu.outcome.scores import METRICS, SCORES, keep_previous, save_scores
+from otto_gpu.outcome.settings import SubmissionConfig
 from otto_gpu.ranking.settings import RECALL, BlendConfig
 from otto_gpu.ranking.stage import ranked_lists
 from otto_gpu.run.directory import versions
@@ -22,13 +24,15 @@ from otto_gpu.run.progress import Reporter
 
 
 def run(
-    folder: Path, run_dir: Path, targets: TargetsConfig, config: BlendConfig, embeddings: dict[str, dict],
-    stages: dict[str, dict], reporter: Reporter, resolved: dict,
+    folder: Path, run_dir: Path, targets: TargetsConfig, config: BlendConfig, submission: SubmissionConfig, session_column: str,
+    popular_days: float, embeddings: dict[str, dict], stages: dict[str, dict], reporter: Reporter, resolved: dict,
 ) -> dict:  # fmt: skip
     """submission.csv, metrics.json, scores.parquet where the test period has labels, and what was there before in previous/.
 
-    embeddings: figures of the vectors by name; stages: manifests by name; resolved: the whole configuration, as it is told.
+    session_column: how the log calls its sessions; popular_days: whose events make an item popular; embeddings: figures of the
+    vectors by name; stages: manifests by name; resolved: the whole configuration, as it is told.
     """
+    own_items = load_ids(run_dir, "items")
     blend = json.loads((run_dir / "blend.json").read_text())
     coverage = json.loads((run_dir / "candidates/coverage.json").read_text())
     weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
@@ -39,9 +43,15 @@ def run(
             sessions, lists[target] = ranked_lists(run_dir, split, target, weights[target], targets.k, config.damping)
         if split == "test":
             own = load_ids(run_dir, "sessions").take(pa.array(sessions))
-            write_submission(folder / "submission.csv", own, targets.names, lists, load_ids(run_dir, "items"))
+            path = folder / "submission.csv"
+            if submission.format == "wide":
+                write_wide(path, own, lists[targets.names[0]], own_items, session_column, submission.prefix)
+            else:
+                write_submission(path, own, targets.names, lists, own_items)
+        known = Known.load(run_dir, split, len(own_items), popular_days)
         scores = folder / SCORES if split == "test" else None
-        metrics[split] = _figures(run_dir, split, targets, config, sessions, lists, scores) | {"coverage": coverage[split]}
+        metrics[split] = _figures(run_dir, split, targets, config, sessions, lists, known, scores)
+        metrics[split] |= {"lists": of_lists(lists, known), "coverage": coverage[split]}
     metrics["blend"] = blend
     metrics["embeddings"] = embeddings
     metrics["events"] = json.loads((run_dir / "events/summary.json").read_text())
@@ -54,30 +64,25 @@ def run(
 
 
 def _figures(
-    run_dir: Path, split: str, targets: TargetsConfig, config: BlendConfig, sessions, lists, scores: Path | None
-) -> dict:
-    """The score of the lists, that of the candidates' hand-set order on the same sessions, and the paired difference. scores: a
-    file for what the figures are made of; None: nowhere."""
+    run_dir: Path, split: str, targets: TargetsConfig, config: BlendConfig, sessions, lists, known: Known, scores: Path | None
+) -> dict:  # fmt: skip
+    """The figures of the lists. scores: a file for what they are made of; None: nowhere."""
     path = run_dir / "labels" / f"{split}.parquet"
     if not path.is_file():
         return {"sessions": len(sessions), "labels": None}
     labels = Labels.load(path)
-    hits, truth = count_hits(labels, lists, sessions, targets)
-    if scores is not None:
-        save_hits(scores, labels, hits, truth, load_ids(run_dir, "sessions"), load_ids(run_dir, "items"), targets)
-    by_recall = {}
+    figures, hand_set = Figures(labels, sessions, targets, known), {}
     for target in targets.names:
-        _, by_recall[target] = ranked_lists(run_dir, split, target, {RECALL: 1.0}, targets.k, config.damping)
-    hand_set, _ = count_hits(labels, by_recall, sessions, targets)
-    return score(hits, truth, targets) | {
-        "hand_set_order": score(hand_set, truth, targets),
-        "gain_over_hand_set_order": paired_interval(hits, hand_set, truth, targets),
-    }
+        _, hand_set[target] = ranked_lists(run_dir, split, target, {RECALL: 1.0}, targets.k, config.damping)
+    if scores is not None:
+        save_scores(scores, labels, figures.hits(lists), load_ids(run_dir, "sessions"), load_ids(run_dir, "items"), targets)
+    return figures.of(lists, hand_set)
 
 
 def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
-    """The closing tables: coverage and recall@k per target with 95 % intervals; seconds and peak memory per stage."""
-    name = f"recall@{targets.k}"
+    """The closing tables: coverage and the metric per target with 95 % intervals, the baselines, and what is new to the
+    session; seconds and peak memory per stage."""
+    name = targets.metric_name
     quality = Table(title="Quality (in brackets: 95 % interval, bootstrap over sessions)", title_justify="left")
     for column in ("period", "figure", *targets.names, "weighted"):
         quality.add_column(column, justify="left" if column in ("period", "figure") else "right", no_wrap=True)
@@ -93,13 +98,14 @@ def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
             values = [_text(everything[t][depth]) for t in targets.names]
             what = f"coverage, all {size:.0f}" if depth == "all" else f"coverage at {depth}"
             quality.add_row(period if depth == "20" else "", what, *values, "")
-        hand_set = figures["hand_set_order"]
-        values = [_text(hand_set[name][t]) for t in targets.names]
-        quality.add_row("", f"{name}, hand-set order", *values, _text(hand_set["weighted"]))
-        values = [_text(figures[name][t], figures["interval"], t) for t in targets.names]
-        quality.add_row(
-            "", name, *values, _text(figures["weighted"], figures["interval"], "weighted"), style="bold", end_section=True
-        )
+        others = {"most popular": figures["baselines"][POPULAR], "last seen": figures["baselines"][LAST_SEEN]}
+        for what, other in (others | {"hand-set order": figures["hand_set_order"]}).items():
+            quality.add_row("", f"{name}, {what}", *(_text(other[name][t]) for t in targets.names), _text(other["weighted"]))
+        new = figures["new_to_the_session"]
+        for what, found in ((name, figures), (f"{name}, new to the session", new)):
+            values = [_text(found[name][t], found["interval"], t) for t in targets.names]
+            values.append(_text(found["weighted"], found["interval"], "weighted"))
+            quality.add_row("", what, *values, style="bold" if found is figures else None, end_section=found is new)
     costs = Table(title="Cost", title_justify="left")
     for column in ("stage", "seconds", "peak memory, MB"):
         costs.add_column(column, justify="left" if column == "stage" else "right")

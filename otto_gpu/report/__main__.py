@@ -51,7 +51,7 @@ def _score(record) -> Table:
     from otto_gpu.report.compare import since_before
     from otto_gpu.report.sections.score import of
 
-    split, name, before = record.shown_split, record.recall_name, since_before(record)
+    split, name, before = record.shown_split, record.metric_name, since_before(record)
     table = Table(title=escape(f"{record.name}, {record.periods[split]}"), title_justify="left")
     changes = {"over the hand-set order": None} | (
         {"over the run before": before[1].found} if before and before[1].found else {}

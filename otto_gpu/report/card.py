@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from otto_gpu.candidates.settings import FUSION
+from otto_gpu.metrics import METRICS
 from otto_gpu.ranking.models import POOL
 from otto_gpu.report import words
 from otto_gpu.report.charts import Table
@@ -127,8 +128,12 @@ def _data(record: Record) -> list[str]:
 
 
 def _measured(record: Record) -> str:
+    what = f"{record.metric_name} as the OTTO competition defines it"
+    if record.targets.metric != "recall":
+        what = f"{record.metric_name}, the {METRICS[record.targets.metric].meaning}"
     told = (
-        f"recall@{record.targets.k} as the OTTO competition defines it, with 95 % bootstrap intervals over sessions. "
+        f"{what}, with 95 % bootstrap intervals over sessions. New to the session: of answers whose item its history does not "
+        "hold. "
         "Coverage is the share of the ground truth among the candidates. Validation was scored out of fold, with weights of "
         "the blend that were chosen on it."
     )
@@ -136,7 +141,7 @@ def _measured(record: Record) -> str:
 
 
 def _metrics(record: Record) -> list[Table]:
-    tables, name = [], record.recall_name
+    tables, name = [], record.metric_name
     for split, period in record.periods.items():
         figures = record.figures(split)
         if figures is None:
@@ -147,12 +152,17 @@ def _metrics(record: Record) -> list[Table]:
             value, whole = of(figures, name, key), key == "weighted"
             told = "absent" if value is None else f"{words.share(value)} {words.ends(intervals.get(key))}"
             change = words.signed(gain["difference"][key], (gain["interval"] or {}).get(key))
-            of_target = ["", "", ""]
+            of_target = ["", f"{words.count(figures['sessions'])} sessions", ""]
             if not whole:
-                truth, weight = words.count(figures["labels"][key]), f"{record.targets.weights[key]:g}"
-                of_target = [words.share(kept[key]["all"]), truth, weight]
-            rows.append([key, told, change, *of_target])
-        tables.append(Table([period, name, "over the hand-set order", "coverage", "ground truth", "weight"], rows))
+                answers, weight = words.count(record.answers(figures)[key]), f"{record.targets.weights[key]:g}"
+                of_target = [words.share(kept[key]["all"]), answers, weight]
+            new = figures.get("new_to_the_session")
+            told_new = (
+                "" if new is None else f"{words.share(of(new, name, key))} {words.ends((new['interval'] or {}).get(key))}"
+            )
+            rows.append([key, told, told_new, change, *of_target])
+        head = [period, name, "new to the session", "over the hand-set order", "coverage", "answers", "weight"]
+        tables.append(Table(head, rows))
     return tables
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from otto_gpu.candidates.recipes import EVERYTHING
 from otto_gpu.candidates.settings import FUSION
 from otto_gpu.errors import UserError
-from otto_gpu.outcome.scores import Hits, paired
+from otto_gpu.outcome.scores import SessionScores, paired
 from otto_gpu.report.record import Record
 from otto_gpu.report.words import setting
 
@@ -75,7 +75,7 @@ class Difference:
     why: str = ""
 
 
-def difference(after: Hits | None, before: Hits | None, record: Record, names: tuple[str, str]) -> Difference:
+def difference(after: SessionScores | None, before: SessionScores | None, record: Record, names: tuple[str, str]) -> Difference:
     """As outcome.paired, with the reason in the place of its UserError."""
     try:
         return Difference(paired(after, before, record.targets, names))

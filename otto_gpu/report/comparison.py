@@ -28,7 +28,7 @@ class Comparison:
         self.differences = against_first(records, self.names)
         self.changes = changed_settings([record.config for record in records])
         self.targets = list(dict.fromkeys(t for record in records for t in record.targets.names))
-        self.recall_name = records[0].recall_name
+        self.metric_name = records[0].metric_name
 
     @cached_property
     def keys(self) -> list[str]:
@@ -40,7 +40,8 @@ class Comparison:
         figures = record.figures("test")
         if figures is None:
             return None, None
-        return of(figures, record.recall_name, key), (figures["interval"] or {}).get(key)
+        interval = figures["interval"] if self.metric_name in figures else None
+        return of(figures, self.metric_name, key), (interval or {}).get(key)
 
     @property
     def paired(self) -> dict[str, dict]:
@@ -63,7 +64,7 @@ def page(c: Comparison) -> dict:
 
 def shown(c: Comparison) -> list[Shown]:
     """The same for the terminal, in short."""
-    scores = Shown(title=f"{c.recall_name}, test; below it the difference to {escape(c.names[0])}", title_justify="left")
+    scores = Shown(title=f"{c.metric_name}, test; below it the difference to {escape(c.names[0])}", title_justify="left")
     for column in ("run", *c.keys):
         scores.add_column(column, justify="left" if column == "run" else "right")
     for record, name in zip(c.records, c.names, strict=True):
@@ -96,7 +97,7 @@ def _tiles(c: Comparison) -> list[Tile]:
         if name in c.paired:
             note = f"{_difference(c.paired[name], 'weighted')} to {c.names[0]}"
             tone = TONES.get(words.better_or_worse(*_change(c.paired[name], "weighted")), "")
-        tiles.append(Tile(f"{name}: {record.recall_name}, weighted", words.share(value), note, tone))
+        tiles.append(Tile(f"{name}: {c.metric_name}, weighted", words.share(value), note, tone))
     return tiles
 
 
@@ -121,7 +122,7 @@ def _scores(c: Comparison) -> Section:
     legend = {name: Legend(name, colour, "dot") for name, colour in colours.items()}
     drawn = [
         Chart(
-            f"{c.recall_name}, test", charts.spans(rows, c.recall_name), f"Scores: {told}.", says, tuple(legend.values()), table
+            f"{c.metric_name}, test", charts.spans(rows, c.metric_name), f"Scores: {told}.", says, tuple(legend.values()), table
         )
     ]
     if c.paired:
@@ -148,7 +149,7 @@ def _differences(c: Comparison, legend: dict[str, Legend]) -> Chart:
         )
     says = "; ".join(told) + ", by the weighted score."
     return Chart(
-        f"Difference to {c.names[0]}, test", charts.spans(rows, f"difference in {c.recall_name}", zero=True), says, says,
+        f"Difference to {c.names[0]}, test", charts.spans(rows, f"difference in {c.metric_name}", zero=True), says, says,
         tuple(legend[name] for name in c.paired), table,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from otto_gpu.columns import TS
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS
-from otto_gpu.outcome.scores import METRICS, PREVIOUS, SCORES, Hits, load_metrics
+from otto_gpu.outcome.scores import METRICS, PREVIOUS, SCORES, SessionScores, load_metrics
 from otto_gpu.ranking.models import NAMES
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import explain
@@ -89,8 +89,17 @@ class Record:
         return str(self.config.get("name") or self.run_dir.name)
 
     @property
-    def recall_name(self) -> str:
-        return f"recall@{self.targets.k}"
+    def metric_name(self) -> str:
+        return self.targets.metric_name
+
+    def answers(self, figures: dict) -> dict[str, int]:
+        """{target: of how many answers its figure is}: for recall those that lists can hold, for means sessions."""
+        return figures["labels"] if self.targets.metric == "recall" else figures["sessions_of"]
+
+    def recall(self, figures: dict) -> dict[str, float | None]:
+        """{target: recall}, whatever the run's metric is."""
+        name = self.targets.figure("recall")
+        return figures[name] if name in figures else figures["beside"][name]
 
     @property
     def keys(self) -> list[str]:
@@ -122,14 +131,14 @@ class Record:
         return _json(self.run_dir / "candidates/coverage_curves.json")
 
     @cached_property
-    def hits(self) -> Hits | None:
-        return Hits.load(self.run_dir / SCORES)
+    def hits(self) -> SessionScores | None:
+        return SessionScores.load(self.run_dir / SCORES)
 
     @cached_property
-    def previous(self) -> tuple[dict, Hits | None] | None:
+    def previous(self) -> tuple[dict, SessionScores | None] | None:
         """(metrics, hits) of the results before these; None where there were none."""
         before = load_metrics(self.run_dir / PREVIOUS)
-        return None if before is None else (before, Hits.load(self.run_dir / PREVIOUS / SCORES))
+        return None if before is None else (before, SessionScores.load(self.run_dir / PREVIOUS / SCORES))
 
     @cached_property
     def stages(self) -> dict[str, dict]:

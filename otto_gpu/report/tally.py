@@ -104,7 +104,7 @@ def tally(record: Record, target: str) -> TargetTally:
             if samples is not None:
                 samples.add(part, positive)
         recall[split] = counter.curve()
-        _agree(recall[split].final[-1], figures[record.recall_name][target], record, f"{split}/{target}")
+        _agree(recall[split].final[-1], record.recall(figures)[target], record, f"{split}/{target}")
         if samples is not None:
             calibration = samples.calibrations()
     return TargetTally(recall, calibration)
@@ -117,7 +117,7 @@ def _agree(counted: float, written: float | None, record: Record, what: str) -> 
 
 
 class _Recall:
-    """Hits by place in the lists, as count_hits counts them, for every length of the lists at once."""
+    """Hits by place in the lists, as find_hits finds them, for every length of the lists at once."""
 
     def __init__(self, labels: Labels, target: str, record: Record):
         self._labels, self._code, self._items = labels, record.targets.code(target), record.sizes["items"]

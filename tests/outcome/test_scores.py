@@ -5,15 +5,16 @@ import shutil
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from otto_gpu.errors import UserError
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import load_ids
-from otto_gpu.metrics import count_hits, paired_interval
+from otto_gpu.metrics import TargetHits, find_hits, paired_interval
 from otto_gpu.outcome import scores as outcome
-from otto_gpu.outcome.scores import Hits, keep_previous, paired, save_hits
+from otto_gpu.outcome.scores import SessionScores, keep_previous, paired, save_scores
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.ranking.stage import ranked_lists
 from tests.runs import metrics, small
@@ -23,48 +24,68 @@ ITEMS = 50
 
 
 def world(seed: int = 1, sessions: int = 80):
-    """(labels, hits, truth) of some sessions."""
+    """(labels, hits) of some sessions."""
     random = np.random.default_rng(seed)
     n = sessions * 6
     labels = Labels.from_arrays(random.integers(0, sessions, n), random.integers(0, 3, n), random.integers(0, ITEMS, n))
     lists = {t: random.permuted(np.tile(np.arange(ITEMS), (sessions, 1)), axis=1)[:, :20] for t in TARGETS.names}
-    hits, truth = count_hits(labels, lists, np.arange(sessions), TARGETS)
-    return labels, hits, truth
+    return labels, find_hits(labels, lists, np.arange(sessions), TARGETS)
 
 
-def saved(path, labels, hits, truth, sessions=None, items=None, targets=TARGETS) -> Hits:
+def without_some(hits, lost) -> tuple[TargetHits, ...]:
+    """lost: bool [S], sessions that lose all their hits."""
+    return tuple(TargetHits(h.k, h.truth, h.row[~lost[h.row]], h.place[~lost[h.row]]) for h in hits)
+
+
+def alike(one, other) -> bool:
+    return all(np.array_equal(getattr(a, n), getattr(b, n)) for a, b in zip(one, other, strict=True) for n in FIELDS)
+
+
+FIELDS = ("truth", "row", "place")
+
+
+def saved(path, labels, hits, sessions=None, items=None, targets=TARGETS) -> SessionScores:
     sessions = pa.array(np.arange(1000)) if sessions is None else sessions
     items = pa.array(np.arange(ITEMS) * 10) if items is None else items
-    save_hits(path, labels, hits, truth, sessions, items, targets)
-    return Hits.load(path)
+    save_scores(path, labels, hits, sessions, items, targets)
+    return SessionScores.load(path)
 
 
 # ---------------------------------------------------------------------------------------------------- scores.parquet
 def test_what_is_saved_comes_back(tmp_path):
-    labels, hits, truth = world()
-    found = saved(tmp_path / "scores.parquet", labels, hits, truth)
-    assert found.names == tuple(TARGETS.names) and found.k == 20
-    assert np.array_equal(found.hits, hits) and np.array_equal(found.truth, truth) and found.hits.dtype == np.int32
+    labels, hits = world()
+    found = saved(tmp_path / "scores.parquet", labels, hits)
+    assert found.names == tuple(TARGETS.names) and found.k == 20 and found.placed
+    assert alike(found.hits, hits) and found.hits[0].place.dtype == np.int32
     assert found.ids.to_pylist() == np.unique(labels.session).tolist()
-    assert pa.parquet.read_schema(tmp_path / "scores.parquet").field("hits_clicks").type == pa.int8()
-    assert Hits.load(tmp_path / "nothing.parquet") is None
+    assert pa.parquet.read_schema(tmp_path / "scores.parquet").field("places_clicks").type == pa.list_(pa.int16())
+    assert SessionScores.load(tmp_path / "nothing.parquet") is None
 
 
-def test_long_lists_are_counted_in_wider_numbers(tmp_path):
-    labels, hits, truth = world()
-    targets = TargetsConfig(k=500)
-    found = saved(tmp_path / "s.parquet", labels, hits + 300, truth + 300, targets=targets)
-    assert found.k == 500 and np.array_equal(found.hits, hits + 300)
+def test_files_of_earlier_versions_count_hits_without_places(tmp_path):
+    """They do for recall; a metric that asks for the places says so."""
+    labels, hits = world()
+    worse = without_some(hits, np.arange(len(hits[0].truth)) % 3 == 0)
+    a, b = (saved(tmp_path / f"{n}.parquet", labels, h) for n, h in (("a", hits), ("b", worse)))
+    table = pq.read_table(tmp_path / "b.parquet")
+    for name, h in zip(TARGETS.names, worse, strict=True):
+        table = table.drop_columns(f"places_{name}").append_column(f"hits_{name}", pa.array(h.per_session().astype(np.int8)))
+    pq.write_table(table, tmp_path / "b.parquet")
+    old = SessionScores.load(tmp_path / "b.parquet")
+    assert not old.placed and paired(a, old, TARGETS, ("a", "b")) == paired(a, b, TARGETS, ("a", "b"))
+    targets = TARGETS.model_copy(update={"metric": "mrr"})
+    with pytest.raises(UserError, match=r"b: its scores\.parquet is of an earlier version.*mrr@20 asks for: run the pipeline"):
+        paired(a, old, targets, ("a", "b"))
+    found = paired(a, b, targets, ("a", "b"))
+    assert found.pop("sessions") == len(hits[0].truth) and found == paired_interval(hits, worse, targets)
 
 
 def test_a_ground_truth_is_known_by_its_items_types_and_ids(tmp_path):
-    labels, *_ = world()
+    labels, _ = world()
 
     def digests(labels, items=None):
-        return saved(tmp_path / "s.parquet", labels, *count_of(labels), items=items).ground_truth
-
-    def count_of(labels):
-        return count_hits(labels, {t: np.zeros((1, 1), int) for t in TARGETS.names}, np.zeros(1, int), TARGETS)
+        hits = find_hits(labels, {t: np.zeros((1, 1), int) for t in TARGETS.names}, np.zeros(1, int), TARGETS)
+        return saved(tmp_path / "s.parquet", labels, hits, items=items).ground_truth
 
     mine = digests(labels)
     other = Labels(labels.session, labels.type, labels.aid.copy())
@@ -82,53 +103,55 @@ def test_a_ground_truth_is_known_by_its_items_types_and_ids(tmp_path):
 
 # ------------------------------------------------------------------------------------------------------------ pairs
 def test_the_paired_interval_is_that_of_evaluate(tmp_path):
-    labels, hits, truth = world()
-    worse = np.maximum(hits - (np.arange(len(hits)) % 3 == 0)[:, None], 0)
-    a, b = (saved(tmp_path / f"{n}.parquet", labels, h, truth) for n, h in (("a", hits), ("b", worse)))
+    labels, hits = world()
+    worse = without_some(hits, np.arange(len(hits[0].truth)) % 3 == 0)
+    a, b = (saved(tmp_path / f"{n}.parquet", labels, h) for n, h in (("a", hits), ("b", worse)))
     found = paired(a, b, TARGETS, ("a", "b"))
-    assert found.pop("sessions") == len(hits)
-    assert found == paired_interval(hits, worse, truth, TARGETS)
+    assert found.pop("sessions") == len(hits[0].truth)
+    assert found == paired_interval(hits, worse, TARGETS)
     assert found["difference"]["weighted"] > 0
 
 
 @pytest.mark.parametrize("kind", ["text", "int64"])
 def test_sessions_are_found_by_the_users_own_ids(tmp_path, kind):
     """Other dense numbers, and of each run some sessions that the other does not have."""
-    labels, hits, truth = world()
+    labels, hits = world()
     sessions = np.unique(labels.session)
 
     def own(numbers):
         return pa.array([f"s{n:05}" for n in numbers] if kind == "text" else (numbers + (1 << 40)).tolist())
 
-    a = saved(tmp_path / "a.parquet", labels, hits, truth, own(np.arange(100)))
+    a = saved(tmp_path / "a.parquet", labels, hits, own(np.arange(100)))
     keep = labels.session >= 20
     later = Labels(labels.session[keep] - 20, labels.type[keep], labels.aid[keep])
     rows = sessions >= 20
-    b = saved(tmp_path / "b.parquet", later, hits[rows][:, ::-1] * 0, truth[rows], own(np.arange(20, 120)))
+    mine = [h.take(np.flatnonzero(rows)) for h in hits]
+    none = without_some(mine, np.ones(rows.sum(), bool))
+    b = saved(tmp_path / "b.parquet", later, none, own(np.arange(20, 120)))
     found = paired(a, b, TARGETS, ("a", "b"))
     assert found.pop("sessions") == rows.sum()
-    assert found == paired_interval(hits[rows], hits[rows] * 0, truth[rows], TARGETS)
+    assert found == paired_interval(mine, none, TARGETS)
 
 
 def test_what_cannot_be_compared_is_told(tmp_path):
-    labels, hits, truth = world()
-    a = saved(tmp_path / "a.parquet", labels, hits, truth)
+    labels, hits = world()
+    a = saved(tmp_path / "a.parquet", labels, hits)
     with pytest.raises(UserError, match=r"no scores\.parquet.*no ground truth"):
         paired(a, None, TARGETS, ("a", "b"))
     other = saved(tmp_path / "b.parquet", *world(2))
     with pytest.raises(UserError, match=r"a and b: their ground truths differ in \d+ of \d+ common test sessions, first \d+"):
         paired(a, other, TARGETS, ("a", "b"))
-    elsewhere = saved(tmp_path / "b.parquet", labels, hits, truth, pa.array(np.arange(1000) + 5000))
+    elsewhere = saved(tmp_path / "b.parquet", labels, hits, pa.array(np.arange(1000) + 5000))
     with pytest.raises(UserError, match="no test session in common"):
         paired(a, elsewhere, TARGETS, ("a", "b"))
-    as_text = saved(tmp_path / "b.parquet", labels, hits, truth, pa.array([str(i) for i in range(1000)]))
+    as_text = saved(tmp_path / "b.parquet", labels, hits, pa.array([str(i) for i in range(1000)]))
     with pytest.raises(UserError, match="no test session in common"):
         paired(a, as_text, TARGETS, ("a", "b"))
-    shorter = saved(tmp_path / "b.parquet", labels, hits, truth, targets=TargetsConfig(k=10))
+    shorter = saved(tmp_path / "b.parquet", labels, hits, targets=TargetsConfig(k=10))
     with pytest.raises(UserError, match="recall@20 and recall@10 are other figures"):
         paired(a, shorter, TARGETS, ("a", "b"))
     fewer = TargetsConfig(weights={"clicks": 1.0})
-    one = saved(tmp_path / "b.parquet", labels, hits[:, :1], truth[:, :1], targets=fewer)
+    one = saved(tmp_path / "b.parquet", labels, hits[:1], targets=fewer)
     with pytest.raises(UserError, match="their targets differ"):
         paired(a, one, TARGETS, ("a", "b"))
 
@@ -137,9 +160,8 @@ def test_the_same_counts_of_other_items_are_another_ground_truth(tmp_path):
     """Where one next item is the whole truth, counts alone would never tell."""
     session = np.arange(40)
     a, b = (Labels.from_arrays(session, np.zeros(40), aid) for aid in (np.arange(40), np.arange(40)[::-1]))
-    hits = np.zeros((40, 3), np.int32)
-    truth = np.add(hits, [1, 0, 0])
-    ours, theirs = (saved(tmp_path / f"{n}.parquet", labels, hits, truth) for n, labels in (("a", a), ("b", b)))
+    hits = find_hits(a, {t: np.full((1, 1), -1) for t in TARGETS.names}, np.zeros(1, int), TARGETS)
+    ours, theirs = (saved(tmp_path / f"{n}.parquet", labels, hits) for n, labels in (("a", a), ("b", b)))
     with pytest.raises(UserError, match="ground truths differ in 40 of 40"):
         paired(ours, theirs, TARGETS, ("a", "b"))
 
@@ -262,11 +284,10 @@ def test_real_runs_keep_them_and_tell_the_settings(tmp_path):
         for target in TARGETS.names:
             weights = dict(zip(blend[target]["groups"], blend[target]["weights"], strict=True))
             sessions, lists[target] = ranked_lists(tmp_path / "run", "test", target, weights, 20, 10.0)
-        return count_hits(labels, lists, sessions, TARGETS)
+        return find_hits(labels, lists, sessions, TARGETS)
 
-    hits, truth = own_hits()
-    found = Hits.load(tmp_path / "run/scores.parquet")
-    assert np.array_equal(found.hits, hits) and np.array_equal(found.truth, truth)
+    found = SessionScores.load(tmp_path / "run/scores.parquet")
+    assert alike(found.hits, own_hits())
     assert found.ids.to_pylist() == load_ids(tmp_path / "run", "sessions").take(np.unique(labels.session)).to_pylist()
 
     # forced, with the same results: there still was nothing before

@@ -10,7 +10,7 @@ import pytest
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.metrics import paired_interval
-from otto_gpu.outcome.scores import Hits
+from otto_gpu.outcome.scores import SessionScores
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.report.__main__ import main
 from tests.report.conftest import settings
@@ -38,9 +38,9 @@ def signed(value: float) -> str:
 
 def test_the_differences_are_those_of_evaluate(compared, finished, changed):
     page, _ = compared
-    before, after = (Hits.load(run / "scores.parquet") for run in (finished, changed))
+    before, after = (SessionScores.load(run / "scores.parquet") for run in (finished, changed))
     assert before.ids.equals(after.ids) and np.array_equal(before.ground_truth, after.ground_truth)
-    expected = paired_interval(after.hits, before.hits, after.truth, TargetsConfig())
+    expected = paired_interval(after.hits, before.hits, TargetsConfig())
     table = next(t for t in page.tables if t.head == ["", "changed"])
     for key in [*TARGETS, "weighted"]:
         low, high = expected["interval"][key]

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from otto_gpu.outcome.scores import Hits
+from otto_gpu.outcome.scores import SessionScores
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.report.page import report_html
 from otto_gpu.report.record import Record
@@ -57,9 +57,38 @@ def test_the_headline_is_the_score_of_the_submission(finished, page):
     value, note = page.tiles["recall@20, weighted"]
     assert value == f"{weighted:.3f}"
     low, high = metrics(finished)["test"]["interval"]["weighted"]
-    assert note == f"95 % [{low:.3f},\xa0{high:.3f}]" and low <= weighted <= high
+    sessions = metrics(finished)["test"]["sessions"]
+    assert note == f"95 % [{low:.3f},\xa0{high:.3f}], {sessions} sessions" and low <= weighted <= high
     gain = metrics(finished)["test"]["gain_over_hand_set_order"]
     assert numbers(page.tiles["weighted, against the hand-set order"][0]) == [round(gain["difference"]["weighted"], 3)]
+
+
+def test_beside_the_score_by_the_official_files_alone(finished, page):
+    """MRR, recall of what is new to the session, and of what it saw last, by plain loops over the lines."""
+    lines = [json.loads(line) for line in (finished / "official/test_sessions.jsonl").read_text().splitlines()]
+    seen = {s["session"]: list(dict.fromkeys(str(e["aid"]) for e in reversed(s["events"]))) for s in lines}
+    lengths = {s["session"]: len(s["events"]) for s in lines}
+    truth = [json.loads(line) for line in (finished / "official/test_labels.jsonl").read_text().splitlines()]
+    clicks = {s["session"]: str(s["labels"]["clicks"]) for s in truth if "clicks" in s["labels"]}
+    lists = {s: rows(finished)[str(s), "clicks"] for s in clicks}
+    new = {s: a for s, a in clicks.items() if a not in seen[s]}
+    mrr = np.mean([1 / (lists[s].index(a) + 1) if a in lists[s] else 0 for s, a in clicks.items()])
+    hits = np.mean([a in lists[s] for s, a in new.items()])
+    table = page.table("", *TARGETS, title="Every metric")
+    assert table.rows["MRR at 20"][0] == f"{mrr:.3f}" and table.rows["sessions with answers"][0] == str(len(clicks))
+    assert table.rows["recall at 20"][0] == table.rows["hit rate at 20"][0] == page.tiles["recall@20, clicks"][0]
+    table = page.table("this run's lead, weighted")
+    every = page.tiles["recall@20, clicks"][0]
+    assert table.rows["this run"][0] == f"{every} / {hits:.3f}" and table.rows["number of answers"][0].endswith(
+        f" / {len(new)}"
+    )
+    last = np.mean([a in seen[s][:20] for s, a in clicks.items()])
+    assert table.rows["last seen"][0] == f"{last:.3f} / 0.000"
+    assert page.table("target", "new to the session").rows["clicks"][1].startswith(f"{hits:.3f}")
+    table = page.table("events", title="By the length of the history")
+    for name, (low, high) in {"1": (1, 1), "2-3": (2, 3), "4-10": (4, 10), "more than 10": (11, 999)}.items():
+        mine = [a in lists[s] for s, a in clicks.items() if low <= lengths[s] <= high]
+        assert table.rows[name][0] == f"{np.mean(mine):.3f} of {len(mine)}"
 
 
 def test_recall_along_the_list(finished, page):
@@ -167,8 +196,8 @@ def test_calibration_is_told_with_the_expected_shift(finished, page):
 def test_since_the_run_before(finished, changed):
     page = page_of(changed)
     assert page.table("setting", "before", "now").rows == {"candidates.fill_to": ["30", "40"], "blend.steps": ["4", "2"]}
-    after, before = (Hits.load(place / "scores.parquet") for place in (changed, finished))
-    recalls = [h.hits.sum(axis=0) / h.truth.sum(axis=0) for h in (after, before)]
+    after, before = (SessionScores.load(place / "scores.parquet") for place in (changed, finished))
+    recalls = [np.array([len(h.row) / h.truth.sum() for h in s.hits]) for s in (after, before)]
     weights = np.array([0.1, 0.3, 0.6])
     tables = [t for t in page.tables if t.head == ["", "difference"]]
     assert len(tables) == 2  # over the hand-set order, and this one
@@ -208,7 +237,7 @@ def test_the_page_asks_for_nothing(page):
 def test_every_section_is_in_the_contents_and_every_chart_is_told(page):
     anchors = re.findall(r'<a href="#([^"]+)"', page.source)
     assert anchors == [s for s in page.sections if s != "notes"]
-    assert page.sections[:3] == ["notes", "score", "recall"]
+    assert page.sections[:4] == ["notes", "score", "beside", "recall"]
     ids = re.findall(r'\sid="([^"]+)"', page.source)
     assert len(ids) == len(set(ids))
     charts = page.tags.count("svg")

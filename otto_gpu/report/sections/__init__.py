@@ -5,6 +5,7 @@ from __future__ import annotations
 from otto_gpu.report.notes import notes
 from otto_gpu.report.record import Record
 from otto_gpu.report.sections import (
+    beside,
     calibration,
     candidates,
     cost,
@@ -25,6 +26,7 @@ def page(record: Record) -> dict:
     tallies = {target: tally(record, target) for target in record.targets.names}
     made = [
         score.section(record),
+        beside.section(record),
         since.section(record),
         recall.section(record, tallies),
         candidates.section(record),

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from otto_gpu.metrics import wilson
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Line, Table
 from otto_gpu.report.layout import Group, Section
 from otto_gpu.report.record import Record
 from otto_gpu.report.tally import Calibration, TargetTally
-
-Z = 1.96  # of a 95 % interval
 
 
 def section(tallies: dict[str, TargetTally], record: Record) -> Section | None:
@@ -70,11 +67,3 @@ def _chart(target: str, group: str, c: Calibration) -> Chart:
 
 def _times(value: float) -> str:
     return f"{value:.1f}" if value < 20 else f"{value:,.0f}"
-
-
-def wilson(hits: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of a share (Wilson, 1927)."""
-    share, spread = hits / n, Z**2 / n
-    middle = share + spread / 2
-    half = Z * np.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)

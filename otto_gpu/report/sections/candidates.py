@@ -27,11 +27,11 @@ def section(record: Record) -> Section:
     ]
     figures = record.figures(split)
     if figures is not None:
-        kept, name = kept_coverage(record.coverage(split)), record.recall_name
+        kept, recall = kept_coverage(record.coverage(split)), record.recall(figures)
         told = [
-            f"{words.percent(min(figures[name][t] / kept[t]['all'], 1))} for {t}"
+            f"{words.percent(min(recall[t] / kept[t]['all'], 1))} for {t}"
             for t in record.targets.names
-            if figures[name][t] is not None and kept[t]["all"]
+            if recall[t] is not None and kept[t]["all"]
         ]
         if told:
             texts.append(

@@ -6,6 +6,7 @@ from otto_gpu.report import words
 from otto_gpu.report.compare import since_before
 from otto_gpu.report.layout import Tile
 from otto_gpu.report.record import Record
+from otto_gpu.report.sections.beside import BASELINES
 
 TONES = {"better": "good", "worse": "bad"}
 
@@ -28,14 +29,21 @@ def tiles(record: Record) -> list[Tile]:
     figures = record.figures(record.shown_split)
     if figures is None:
         return []
-    name, interval = record.recall_name, figures["interval"] or {}
+    name, interval = record.metric_name, figures["interval"] or {}
     where = "" if record.shown_split == "test" else "validation: "
-    made = [Tile(f"{where}{name}, weighted", words.share(figures["weighted"]), _within(interval.get("weighted")), main=True)]
+    sessions = f"{words.count(figures['sessions'])} sessions"
+    note = _within(interval.get("weighted"), sessions)
+    made = [Tile(f"{where}{name}, weighted", words.share(figures["weighted"]), note, main=True)]
+    if new := figures.get("new_to_the_session"):
+        note = _within((new["interval"] or {}).get("weighted"), f"{words.count(new['sessions'])} sessions")
+        made.append(Tile(f"{where}{name}, weighted, new to the session", words.share(new["weighted"]), note))
     for target in record.targets.names:
-        value = figures[name][target]
-        made.append(
-            Tile(f"{where}{name}, {target}", words.share(value), "absent" if value is None else _within(interval.get(target)))
-        )
+        value, answers = figures[name][target], f"{words.count(record.answers(figures)[target])} answers"
+        note = "absent" if value is None else _within(interval.get(target), answers)
+        made.append(Tile(f"{where}{name}, {target}", words.share(value), note))
+    for baseline, called in BASELINES.items():
+        if found := figures.get("baselines", {}).get(baseline):
+            made.append(change(f"weighted, against {called}", found["gain_over_it"]))
     made.append(change("weighted, against the hand-set order", figures["gain_over_hand_set_order"]))
     before = since_before(record)
     if before is not None and before[1].found is not None:
@@ -43,8 +51,8 @@ def tiles(record: Record) -> list[Tile]:
     return made
 
 
-def _within(interval) -> str:
-    return f"95 % {words.ends(interval)}" if interval else ""
+def _within(interval, of_how_many: str) -> str:
+    return f"95 % {words.ends(interval)}, {of_how_many}" if interval else of_how_many
 
 
 def change(label: str, found: dict) -> Tile:

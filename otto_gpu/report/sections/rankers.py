@@ -147,7 +147,7 @@ def _thinned(n: int, keep: int) -> list[int]:
 
 
 def _blend(record: Record) -> Table:
-    name, rows = record.recall_name, []
+    name, rows = record.metric_name, []
     for target, found in record.metrics["blend"].items():
         weights = zip(found["groups"], found["weights"], strict=True)
         told = ", ".join(f"{'hand-set order' if g == RECALL else g} {w:g}" for g, w in weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from otto_gpu.metrics import METRICS
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Span, Table
 from otto_gpu.report.layout import Group, Section, TableBlock
@@ -24,15 +25,19 @@ def section(record: Record) -> Section:
         if figures is None or figures["weighted"] is None:
             continue
         older = before.get(split) or {}
-        drawn.append(_chart(record, split, figures, older if record.recall_name in older else None))
+        drawn.append(_chart(record, split, figures, older if record.metric_name in older else None))
         tables.append(TableBlock(f"{name[0].upper()}{name[1:]}", _table(record, figures)))
     figures = record.figures(record.shown_split)
     if drawn:
         drawn.insert(1, _gain(record, record.shown_split, figures))
+    what = f"Of what followed the cut of a session, the share that its list of {record.targets.k} holds."
+    if record.targets.metric != "recall":
+        metric = METRICS[record.targets.metric]
+        what = f"{metric.called} of the first {record.targets.k}: {metric.meaning}; a session without a hit counts 0."
     texts = [
-        f"Of what followed the cut of a session, the share that its list of {record.targets.k} holds. In brackets, and as "
-        "lines in the charts: 95 % intervals, by a bootstrap over sessions. The hand-set order is that of the candidates "
-        "before any model has seen them.",
+        f"{what} In brackets, and as lines in the charts: 95 % intervals, by a bootstrap over sessions. The hand-set order is "
+        "that of the candidates before any model has seen them. New to the session: of answers whose item the session's "
+        "history does not hold.",
     ]
     if record.figures("test") is None:
         texts.append(
@@ -43,16 +48,18 @@ def section(record: Record) -> Section:
 
 
 def of(figures: dict, name: str, key: str) -> float | None:
-    """The recall of a target, or the weighted one."""
+    """The figure of a target, or the weighted one; also one that is not the run's own. None where it is not known."""
+    if name not in figures:
+        return figures.get("beside", {}).get(name, {}).get(key)
     return figures["weighted"] if key == "weighted" else figures[name].get(key)
 
 
 def _keys(record: Record, figures: dict) -> list[str]:
-    return [key for key in record.keys if of(figures, record.recall_name, key) is not None]
+    return [key for key in record.keys if of(figures, record.metric_name, key) is not None]
 
 
 def _chart(record: Record, split: str, figures: dict, older: dict | None) -> Chart:
-    name = record.recall_name
+    name = record.metric_name
     series = [(figures, "s0", "this run"), (older, "s2", "run before"), (figures["hand_set_order"], "s1", "hand-set order")]
     series = [entry for entry in series if entry[0] is not None]
     rows = {
@@ -76,7 +83,7 @@ def _chart(record: Record, split: str, figures: dict, older: dict | None) -> Cha
 
 def _gain(record: Record, split: str, figures: dict) -> Chart:
     gain = figures["gain_over_hand_set_order"]
-    return difference_chart(f"Over the hand-set order, {split}", gain, _keys(record, figures), record.recall_name, SAYS)
+    return difference_chart(f"Over the hand-set order, {split}", gain, _keys(record, figures), record.metric_name, SAYS)
 
 
 def difference_chart(title: str, found: dict, keys: list[str], name: str, says: dict[str, str]) -> Chart:
@@ -94,17 +101,28 @@ def difference_chart(title: str, found: dict, keys: list[str], name: str, says: 
 
 
 def _table(record: Record, figures: dict) -> Table:
-    name, rows = record.recall_name, []
+    name, rows = record.metric_name, []
     gain, intervals = figures["gain_over_hand_set_order"], figures["interval"] or {}
     for key in record.keys:
         value, whole = of(figures, name, key), key == "weighted"
         if value is None:
-            rows.append([key, "absent", "", "", "", ""])
+            rows.append([key, "absent", "", "", "", "", ""])
             continue
+        new = figures.get("new_to_the_session")
+        told_new = "" if new is None else f"{words.share(of(new, name, key))}\n{words.ends((new['interval'] or {}).get(key))}"
         change = f"{words.signed(gain['difference'][key])}\n{words.signed_ends((gain['interval'] or {}).get(key))}"
         rows.append([
-            key, f"{words.share(value)}\n{words.ends(intervals.get(key))}",
+            key, f"{words.share(value)}\n{words.ends(intervals.get(key))}", told_new,
             words.share(of(figures["hand_set_order"], name, key)), change,
-            "" if whole else words.count(figures["labels"][key]), "" if whole else f"{record.targets.weights[key]:g}",
+            _number(record, figures, new, key), "" if whole else f"{record.targets.weights[key]:g}",
         ])  # fmt: skip
-    return Table(["target", name, "hand-set order", "difference", "ground truth", "weight"], rows)
+    head = ["target", name, "new to the session", "hand-set order", "difference", "answers, new ones", "weight"]
+    return Table(head, rows)
+
+
+def _number(record: Record, figures: dict, new: dict | None, key: str) -> str:
+    """How many answers a row's figures are of."""
+    found = [figures] if new is None else [figures, new]
+    if key == "weighted":
+        return "\n".join(f"{words.count(f['sessions'])} sessions" for f in found)
+    return "\n".join(words.count(record.answers(f)[key]) for f in found)

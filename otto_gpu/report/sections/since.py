@@ -27,7 +27,7 @@ def section(record: Record) -> Section | None:
         texts.append(f"The scores cannot be compared session by session. {change.why[0].upper()}{change.why[1:]}.")
     else:
         keys = [key for key in record.keys if change.found["difference"].get(key) is not None]
-        chart = difference_chart("Difference to the run before, test", change.found, keys, record.recall_name, SAYS)
+        chart = difference_chart("Difference to the run before, test", change.found, keys, record.metric_name, SAYS)
         groups.append(Group("", [chart]))
         texts.append(
             f"Both runs were scored on {words.count(change.found['sessions'])} test sessions that they have in common. The "
