@@ -224,7 +224,13 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
     everything = {
         "events": (
             ("events", "labels", "official", "rejected.parquet"),
-            lambda: [dump(c.events), dump(c.split), dump(c.targets, "weights", "k", "metric"), c.targets.names, *given(c.items)],
+            lambda: [
+                dump(c.events),
+                dump(c.split),
+                dump(c.targets, "weights", "k", "metric"),
+                c.targets.names,
+                *given(c.items),
+            ],
             events,
         ),
         "matrices": (("matrices",), lambda: [dump(c.matrices), device.kind], matrices),
