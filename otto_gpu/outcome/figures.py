@@ -37,17 +37,19 @@ class Known:
     recent: np.ndarray
 
     @classmethod
-    def load(cls, run_dir: Path, split: str, n_items: int, days: float) -> Known:
-        """days: of what is recent, up to the last event that is known."""
+    def load(cls, run_dir: Path, split: str, n_items: int, days: float, prefixes: bool = False) -> Known:
+        """days: of what is recent, up to the last event that is known; prefixes: the histories are beginnings of the same
+        sessions, so that they hold answers: their events do not count."""
         place = run_dir / "events" / split
-        files = [place / "train.parquet", place / "history.parquet"]
+        histories = place / "history.parquet"
+        files = [place / "train.parquet"] if prefixes else [place / "train.parquet", histories]
         last = max((int(ts.max()) for file in files for (ts,) in _batches(file, TS)), default=0)
         events, recent = np.zeros(n_items, np.int64), np.zeros(n_items, np.int64)
         for file in files:
             for aid, ts in _batches(file, AID, TS):
                 events += np.bincount(aid, minlength=n_items)
                 recent += np.bincount(aid[ts >= last - days * DAY], minlength=n_items)
-        history = pq.read_table(files[1], columns=[SESSION, AID])
+        history = pq.read_table(histories, columns=[SESSION, AID])
         return cls(history[SESSION].to_numpy(), history[AID].to_numpy(), events, recent)
 
     @cached_property

@@ -33,6 +33,7 @@ def run(
     vectors by name; stages: manifests by name; resolved: the whole configuration, as it is told.
     """
     own_items = load_ids(run_dir, "items")
+    summary = json.loads((run_dir / "events/summary.json").read_text())
     blend = json.loads((run_dir / "blend.json").read_text())
     coverage = json.loads((run_dir / "candidates/coverage.json").read_text())
     weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
@@ -48,13 +49,14 @@ def run(
                 write_wide(path, own, lists[targets.names[0]], own_items, session_column, submission.prefix)
             else:
                 write_submission(path, own, targets.names, lists, own_items)
-        known = Known.load(run_dir, split, len(own_items), popular_days)
+        prefixes = summary["periods"][split].get("prefixes", False)
+        known = Known.load(run_dir, split, len(own_items), popular_days, prefixes)
         scores = folder / SCORES if split == "test" else None
         metrics[split] = _figures(run_dir, split, targets, config, sessions, lists, known, scores)
         metrics[split] |= {"lists": of_lists(lists, known), "coverage": coverage[split]}
     metrics["blend"] = blend
     metrics["embeddings"] = embeddings
-    metrics["events"] = json.loads((run_dir / "events/summary.json").read_text())
+    metrics["events"] = summary
     metrics["stages"] = {n: {"seconds": m["seconds"], "peak_memory_mb": m["peak_memory_mb"]} for n, m in stages.items()}
     metrics["versions"] = versions()
     metrics["config"] = resolved
@@ -94,7 +96,7 @@ def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
         if figures["labels"] is None:
             quality.add_row(period, f"no ground truth; {size:.0f} candidates a session", *("" for _ in targets.names), "")
             continue
-        for depth in ("20", "50", "100", "all"):
+        for depth in ("20", "all"):
             values = [_text(everything[t][depth]) for t in targets.names]
             what = f"coverage, all {size:.0f}" if depth == "all" else f"coverage at {depth}"
             quality.add_row(period if depth == "20" else "", what, *values, "")

@@ -309,6 +309,11 @@ def test_a_recipe_without_lines_changes_those_fields_of_the_packaged_one_and_no_
             "features.families: the section embeddings has no vectors 'encoder'",
         ),
         (
+            "{submission: {format: wide}}",
+            "submission.format: wide holds one list a session, but targets.weights names clicks",
+        ),
+        ("{targets: {metric: map}}", "targets.metric"),
+        (
             "{features: {families: [embedding]}, embeddings: {word2vec: null, factorization: null, seq2seq: null}}",
             "features.families: 'embedding' needs vectors, but the section embeddings has none",
         ),

@@ -47,8 +47,17 @@ def world(tmp_path):
     return tmp_path, table.to_pandas(), {s: {a for t, a in truth if t == s} for s, _ in truth}
 
 
-def hits_by_fold(frame, truth, weights):
-    """{fold: hits} of the three best by weighted reciprocal places, and the ground truth that could be hit."""
+def gain_of(metric, hits, most) -> float:
+    """Of a list whose entries are hits or not: recall's hits, or what MRR and NDCG make of them."""
+    places = [p for p, hit in enumerate(hits, 1) if hit]
+    if metric == "mrr":
+        return 1 / places[0] if places else 0
+    best = sum(1 / np.log2(p + 1) for p in range(1, most + 1))
+    return len(places) if metric == "recall" else sum(1 / np.log2(p + 1) for p in places) / best if places else 0
+
+
+def hits_by_fold(frame, truth, weights, metric="recall"):
+    """{fold: hits, or gains} of the three best by weighted reciprocal places, and the most that there could be."""
     hits, total = dict.fromkeys(range(RANKING.folds), 0), 0
     for session, mine in frame.groupby("session"):
         value = dict.fromkeys(mine["aid"], 0.0)
@@ -57,8 +66,10 @@ def hits_by_fold(frame, truth, weights):
                 value[aid] += weight / (place + CONFIG.damping)
         best = sorted(value, key=lambda aid: -value[aid])[: TARGETS.k]
         fold = int(fold_of(np.array([session]), RANKING.folds, RANKING.seed)[0])
-        hits[fold] += len(set(best) & truth.get(session, set()))
-        total += min(len(truth.get(session, ())), TARGETS.k)
+        answers = truth.get(session, set())
+        most = min(len(answers), TARGETS.k)
+        hits[fold] += gain_of(metric, [aid in answers for aid in best], most)
+        total += most if metric == "recall" else most > 0
     return hits, total
 
 
@@ -67,18 +78,19 @@ def worth(hits, weights, most, caution) -> float:
     return hits - caution * most**0.5 * sum(abs(w - 1 / len(weights)) for w in weights)
 
 
-@pytest.mark.parametrize("caution", CAUTIONS)
-def test_weights_and_cross_fitted_figures(world, caution):
+@pytest.mark.parametrize(("caution", "metric"), [*((c, "recall") for c in CAUTIONS), (0.5, "mrr"), (0.5, "ndcg")])
+def test_weights_and_cross_fitted_figures(world, caution, metric):
     run_dir, frame, truth = world
-    config = CONFIG.model_copy(update={"caution": caution})
-    blend(run_dir, run_dir, config, RANKING, TARGETS, ITEMS, Reporter(quiet=True))
+    config, name = CONFIG.model_copy(update={"caution": caution}), f"{metric}@3"
+    targets = TARGETS.model_copy(update={"metric": metric})
+    blend(run_dir, run_dir, config, RANKING, targets, ITEMS, Reporter(quiet=True))
     found = json.loads((run_dir / "blend.json").read_text())["clicks"]
     assert found["groups"] == ["noise", "binary", "recall"]
 
     tried, total = [], 0
     for entry in found["tried"]:
-        hits, total = hits_by_fold(frame, truth, dict(zip(found["groups"], entry["weights"], strict=True)))
-        assert entry["recall@3"] == pytest.approx(sum(hits.values()) / total, abs=1e-6)
+        hits, total = hits_by_fold(frame, truth, dict(zip(found["groups"], entry["weights"], strict=True)), metric)
+        assert entry[name] == pytest.approx(sum(hits.values()) / total, abs=1e-6)
         tried.append((entry["weights"], hits))
     assert len(tried) == 6
 
@@ -87,13 +99,13 @@ def test_weights_and_cross_fitted_figures(world, caution):
         return max(tried, key=lambda t: worth(sum(t[1][k] for k in folds), t[0], most, caution))
 
     weights, hits = best(range(RANKING.folds))
-    assert found["weights"] == weights and found["recall@3"] == pytest.approx(sum(hits.values()) / total, abs=1e-6)
+    assert found["weights"] == weights and found[name] == pytest.approx(sum(hits.values()) / total, abs=1e-6)
     honest = 0
     for fold in range(RANKING.folds):
         weights, hits = best([k for k in range(RANKING.folds) if k != fold])
         assert found["cross_fitted"]["weights"][fold] == weights
         honest += hits[fold]
-    assert found["cross_fitted"]["recall@3"] == pytest.approx(honest / total, abs=1e-6)
+    assert found["cross_fitted"][name] == pytest.approx(honest / total, abs=1e-6)
 
 
 def test_caution_keeps_the_weights_together(world):

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from otto_gpu import evaluate
 from otto_gpu.outcome.scores import SessionScores
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.report.page import report_html
@@ -323,17 +324,30 @@ def test_everything_that_a_run_can_have(tmp_path):
     assert "The vectors of encoder on a plane, by t-SNE" in map_ or "pip install &#39;otto_gpu[map]&#39;" in map_
 
 
-def test_another_log_with_one_type(tmp_path):
+def test_another_log_with_one_type_another_metric_and_a_wide_submission(tmp_path, capsys):
     log = frame(400)
     log = log[log["type"] == "clicks"].assign(type="listen")
     config = of_file(
-        targets={"types": ["listen"], "weights": {"listen": 1.0}, "next_only": [], "k": 7},
+        targets={"types": ["listen"], "weights": {"listen": 1.0}, "next_only": [], "k": 7, "metric": "mrr"},
+        submission={"format": "wide", "prefix": "song_"},
         candidates={"order": {"listen": "orders"}},
         split={"by": "session"},
     )
     run_pipeline(config, data=write_parquet(tmp_path / "log.parquet", log), run_dir=tmp_path / "run")
     page = page_of(tmp_path / "run")
-    assert page.tiles["recall@7, listen"][0] == page.tiles["recall@7, weighted"][0] != "–"
+    assert page.tiles["mrr@7, listen"][0] == page.tiles["mrr@7, weighted"][0] != "–"
+    assert page.table("", "listen", title="Every metric").rows["MRR at 7"][0] == page.tiles["mrr@7, listen"][0]
+    header = (tmp_path / "run/submission.csv").read_text().partition("\n")[0]
+    assert header == ",".join(["session", *(f"song_{place}" for place in range(1, 8))])
+    labels = [json.loads(line) for line in (tmp_path / "run/official/test_labels.jsonl").read_text().splitlines()]
+    answers = [f"{s['session']},{a}" for s in labels for a in s["labels"].get("listen", [])]
+    (tmp_path / "answers.csv").write_text("\n".join(["session,aid", *answers]) + "\n")
+    files = ["--answers", str(tmp_path / "answers.csv"), "--predictions", str(tmp_path / "run/submission.csv")]
+    assert evaluate.main([*files, "--metric", "mrr", "--k", "7", "--json"]) == 0
+    scored, figures = json.loads(capsys.readouterr().out), metrics(tmp_path / "run")["test"]
+    assert scored["mrr@7"]["answers"] == figures["mrr@7"]["listen"] and scored["users"] == figures["sessions"]
+    blend = metrics(tmp_path / "run")["blend"]["listen"]
+    assert blend["mrr@7"] == round(metrics(tmp_path / "run")["validation"]["weighted"], 6)
     assert "random shares of the sessions" in page.text
 
 

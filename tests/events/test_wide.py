@@ -1,0 +1,92 @@
+"""Wide submissions and answers: out, in, and files that are neither."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from otto_gpu import evaluate
+from otto_gpu.errors import UserError
+from otto_gpu.events.wide import read_answers, read_wide, write_wide
+
+
+def test_what_is_written_comes_back(tmp_path):
+    sessions, items = pa.array(["u,1", "2", 'q"']), pa.array(["a", "b b", "c,c"])
+    lists = np.array([[2, 0, -1], [1, -1, -1], [0, 1, 2]], np.int32)
+    write_wide(tmp_path / "s.csv", sessions, lists, items, "user,id", "article_")
+    header, first, second, _ = (tmp_path / "s.csv").read_text().splitlines()
+    assert header == '"user,id",article_1,article_2,article_3'
+    assert first.replace('"a"', "a") == '"u,1","c,c",a,' and second.replace('"', "") == "2,b b,,"
+    found = read_wide(tmp_path / "s.csv", 2, sessions, items)
+    assert found.lists.tolist() == [[2, 0], [1, -1], [0, 1]] and found.rows.all() and found.others == 0
+
+
+def test_integers_are_written_plainly(tmp_path):
+    write_wide(tmp_path / "s.csv", pa.array([7, 8]), np.array([[1, 0], [0, -1]]), pa.array([10, 20]), "user_id", "article_")
+    assert (tmp_path / "s.csv").read_bytes() == b"user_id,article_1,article_2\n7,20,10\n8,10,\n"
+
+
+ANSWERS = "user_id,click_article_id\n1,10\n2,20\n3,30\n4,40\n"
+ROWS = "user_id,article_1,article_2,article_3\n1,10,11,12\n3,31,030,32\n2,21,22,20\n9,10,20,30\n8,1,,\n"
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(answers: str = ANSWERS, rows: str = ROWS) -> list[str]:
+        (tmp_path / "a.csv").write_text(answers)
+        (tmp_path / "s.csv").write_text(rows)
+        return ["--answers", str(tmp_path / "a.csv"), "--predictions", str(tmp_path / "s.csv"), "--metric", "mrr", "--k", "5"]
+
+    return write
+
+
+def run(capsys, arguments) -> tuple[int, str, str]:
+    code = evaluate.main(arguments)
+    return code, *capsys.readouterr()
+
+
+def test_the_leaderboard_at_home(files, capsys):
+    """A first, a second and a third place, and a user without a row; two users without answers."""
+    code, out, err = run(capsys, files())
+    assert (code, err) == (0, "")
+    assert out.startswith(f"mrr@5: {(1 + 1 / 2 + 1 / 3) / 4:.4f} (95 % interval ") and "4 users with answers\n" in out
+    assert "1 of them have no row in the submission" in out and "2 rows of the submission are of users without answers" in out
+    code, out, _ = run(capsys, [*files(), "--k", "2", "--metric", "hit_rate", "--json"])
+    found = evaluate.orjson.loads(out)
+    assert code == 0 and found["hit_rate@2"] == {"answers": 2 / 4} and found["columns"] == ["user_id", "click_article_id"]
+
+
+def test_columns_are_found_or_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("when,item_id,who\n5,x,7\n6,y,7\n")
+    found = read_answers(path, user="who")
+    assert (found.user, found.item) == ("who", "item_id") and found.items.to_pylist() == ["x", "y"] and len(found.labels) == 2
+    with pytest.raises(UserError, match=r"a\.csv:1: there is no column 'nobody', which --user-column names"):
+        read_answers(path, user="nobody")
+    path.write_text("who,what,when\n7,x,5\n")
+    with pytest.raises(UserError, match=r"which of its columns is meant is not clear: name it with --item-column"):
+        read_answers(path)
+
+
+@pytest.mark.parametrize(
+    ("answers", "rows", "message"),
+    [
+        ("user_id,aid\n", ROWS, "no answers: there is nothing to score"),
+        ("user_id,aid\n1,\n", ROWS, "a.csv:2: column aid is empty"),
+        ("", ROWS, "a.csv:1: expected a header with a name for every column"),
+        (ANSWERS, "user_id\n1\n", "s.csv:1: expected a header like user_id,article_1"),
+        (ANSWERS, ROWS + "1,10,11,12\n", "s.csv: user_id 1 has 2 rows; expected one row a user"),
+        (ANSWERS, ROWS + "5,6\n", "s.csv: not a CSV with the columns of its header"),
+        (ANSWERS, "user_id,article_1\n1,\xff\n".encode("latin-1"), "s.csv: not a CSV"),
+    ],
+)
+def test_bad_files_end_in_one_line(files, tmp_path, capsys, answers, rows, message):
+    arguments = files(answers, "" if isinstance(rows, bytes) else rows)
+    if isinstance(rows, bytes):
+        (tmp_path / "s.csv").write_bytes(rows)
+    code, out, err = run(capsys, arguments)
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+
+
+def test_a_submission_without_rows_is_all_misses(files, capsys):
+    code, out, _ = run(capsys, files(rows="user_id,article_1\n"))
+    assert code == 0 and out.startswith("mrr@5: 0.0000 (95 % interval 0.0000 to 0.4")
