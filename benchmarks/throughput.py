@@ -17,7 +17,7 @@ import pandas as pd
 from benchmarks.measure import EVENTS_PER_SESSION, alternate, environment, plot_bars, write_json
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.cooccurrence.rule import RULES

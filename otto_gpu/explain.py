@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import orjson
 import pyarrow as pa
 
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.trace import trace
 from otto_gpu.command import Parser, run_command
 from otto_gpu.device.arrays import to_host
 from otto_gpu.errors import UserError
@@ -30,7 +30,7 @@ REASONS = 5  # keys that are named per source
 
 @dataclass(frozen=True)
 class Session:
-    """One session, with all that is known of its candidates. parts: {recipe: {item: what was added up}}."""
+    """One session, with all that is known of its candidates. parts: {source: {item: what was added up}}."""
 
     scored: Scored
     history: Histories
@@ -113,10 +113,9 @@ def session_of(recommender: Recommender, incoming: Incoming) -> Session | None:
     scored = next(recommender.scored(incoming), None)
     if scored is None:
         return None
-    config = recommender.config.candidates
-    history = Histories.of(recommender.in_time(incoming.log), config)
-    parts = trace(history, recommender.stack, config, recommender.config.targets.types)
-    return Session(scored, history, parts, {aid: row for row, aid in enumerate(scored.candidates.aid.tolist())})
+    history = Histories.of(recommender.in_time(incoming.log), recommender.config.candidates)
+    rows = {aid: row for row, aid in enumerate(scored.candidates.aid.tolist())}
+    return Session(scored, history, recommender.sources.trace(history), rows)
 
 
 def sources(recommender: Recommender, session: Session, item: int, most: int | None = None, keys: int = REASONS) -> list[dict]:
@@ -194,7 +193,7 @@ def _run(given: argparse.Namespace) -> int:
     if given.json:
         print(orjson.dumps(answer, option=orjson.OPT_INDENT_2, default=str).decode())
     else:
-        _show(answer)
+        _show(answer, recommender.config.candidates.says)
     return 0
 
 
@@ -207,7 +206,8 @@ def _one_session(log: EventLog, session: str | None) -> EventLog:
     return log.where(log.session == (0 if session is None else names.index(session)))
 
 
-def _show(answer: dict) -> None:
+def _show(answer: dict, says: Callable[[str], str]) -> None:
+    """says: what a source names, where no key item brought it."""
     from rich.console import Console
     from rich.table import Table
 
@@ -219,7 +219,7 @@ def _show(answer: dict) -> None:
     console.print(f"{aid}: " + (f"{times} events of it in the history" if times else "not in the history"), markup=False)
     table = Table("source", "rank", "score", "because", title="Who names it", title_justify="left")
     for source in answer["sources"]:
-        because = "; ".join(_key(aid, part) for part in source["because"][:3])
+        because = "; ".join(_key(aid, part) for part in source["because"][:3]) or says(source["source"])
         table.add_row(source["source"], str(source["rank"]), f"{source['score']:.3f}", because)
     console.print(table)
     for target, told in answer["targets"].items():

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
@@ -22,12 +21,11 @@ import pyarrow as pa
 from otto_gpu.candidates.fuse import Candidates, popular_items
 from otto_gpu.candidates.fusion import FUSION, CandidateFeatures, choose, fused, kept, load_models
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.sources import Sources
+from otto_gpu.candidates.naming import Sources
 from otto_gpu.command import Parser, run_command
 from otto_gpu.config import Config, load_config
-from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import Device, choose_device
-from otto_gpu.device.arrays import ranges, to_host
+from otto_gpu.device.arrays import ranges
 from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_vectors, load_weights
 from otto_gpu.errors import UserError
@@ -136,7 +134,7 @@ class Recommender:
                 run_dir, SPLIT, c.features, c.candidates, c.targets, tuple(c.matrices.rules), c.embeddings.names, period,
                 c.candidates.matrices, device,
             )  # fmt: skip
-        self.sources = Sources.of(run_dir, SPLIT, known, c.candidates, device, self.maker.period_state.stack)
+        self.sources = Sources.load(run_dir, SPLIT, known, c.candidates, device, self.maker.period_state.stack)
         self._encoder = self._load_encoder()
         blend = json.loads((run_dir / "blend.json").read_text())
         self.weights = {t: dict(zip(b["groups"], b["weights"], strict=True)) for t, b in blend.items()}
@@ -206,7 +204,7 @@ class Recommender:
         sessions = np.flatnonzero(np.diff(log.starts)).astype(np.int32)
         for first in range(0, len(sessions), c.candidates.chunk_sessions):
             chunk = sessions[first : first + c.candidates.chunk_sessions]
-            mine = {n: queries[chunk] for n, s in c.candidates.nearest.items() if s.vectors == ENCODER}
+            mine = {} if queries is None else {ENCODER: queries[chunk]}
             candidates = self.sources.name(chunk, histories.chunk(chunk), mine)
             if c.candidates.fusion:
                 candidates = self._chosen(candidates, log)
@@ -218,11 +216,6 @@ class Recommender:
     def groups(self, target: str) -> list[str]:
         """Whose scores there are of a target, in the order of the columns."""
         return [*self.models.groups(target), RECALL]
-
-    @cached_property
-    def stack(self) -> MatrixStack:
-        """The matrices, in the host's memory; of a device's own they are brought there once."""
-        return to_host(self.sources.stack)
 
     def in_time(self, log: EventLog) -> EventLog:
         """The log with its sessions in the time that the run knows."""

@@ -9,7 +9,7 @@ import pandas as pd
 
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import Matrix, MatrixStack
 from otto_gpu.cooccurrence.rule import RULES

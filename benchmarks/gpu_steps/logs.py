@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.gpu_steps.step import Bench
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import MatrixStack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from benchmarks.gpu_steps.step import Bench
 from benchmarks.gpu_steps.watch import watched
 from otto_gpu.candidates.fuse import Candidates, popular_items
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.sources import Sources
+from otto_gpu.candidates.naming import Sources
+from otto_gpu.candidates.sources import PeriodInputs
+from otto_gpu.candidates.sources.recipes import Recipes
 from otto_gpu.device.arrays import ranges, to_host
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.compute import FeatureMaker, PeriodState
@@ -45,7 +48,9 @@ class Work:
     def sources(self) -> Sources:
         world, device = self.world, self._bench.device
         popular = popular_items(world.known, world.config.popular_days, device)
-        return Sources(world.config, world.known.types, device, device.to_device(world.stack), {}, popular)
+        inputs = PeriodInputs(Path(), "", world.known, world.config, device, device.to_device(world.stack))
+        recipes = Recipes(inputs, world.config.recipes)
+        return Sources(world.config, world.known.types, device, {"recipes": recipes}, popular)
 
     @cached_property
     def histories(self) -> Histories:

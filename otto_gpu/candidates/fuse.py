@@ -19,7 +19,7 @@ from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
 
 if TYPE_CHECKING:
-    from otto_gpu.candidates.recipes import CandidatesConfig
+    from otto_gpu.candidates.settings import CandidatesConfig
 
 UNRANKED = -1
 

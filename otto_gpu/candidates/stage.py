@@ -30,8 +30,8 @@ from otto_gpu.candidates.fusion import (
     with_fusion_of,
 )
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.recipes import CandidatesConfig
-from otto_gpu.candidates.sources import Sources
+from otto_gpu.candidates.naming import Sources
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.columns import label
 from otto_gpu.device import Device
 from otto_gpu.device.arrays import pointers
@@ -69,7 +69,7 @@ def run(
     codes = {t: targets.code(t) for t in targets.names}
     for split in SPLITS:
         period = load_period(run_dir, split)
-        table = Coverage(config.sources, codes, {t: config.order_of(t) for t in codes})
+        table = Coverage(config.sources, codes, {t: config.order_of(t) for t in codes}, config.coverage_depths)
         for path, candidates, labels in _loaded(named / split, config, targets):
             stayed = len(candidates)
             if config.fusion:
@@ -110,8 +110,10 @@ class _Naming(Shared):
         return Sources.load(self.run_dir, self.split, self.period.known, self.config, self.device)
 
     @cached_property
-    def queries(self) -> dict[str, np.ndarray | None]:
-        return {name: load_queries(self.run_dir, self.split, s.vectors) for name, s in self.config.nearest.items()}
+    def queries(self) -> dict[str, np.ndarray]:
+        """By the name of the vectors, where a model makes some of sessions too."""
+        found = {name: load_queries(self.run_dir, self.split, name) for name in self.config.vectors}
+        return {name: queries for name, queries in found.items() if queries is not None}
 
 
 def _name(naming: _Naming, reporter: Reporter, workers: Workers) -> None:
@@ -134,7 +136,7 @@ def _parts_at_once(config: CandidatesConfig, free: int | None) -> int:
     """One on a CPU (free: None); as many as a GPU, which has no work for all of its threads with few sessions, has room for."""
     if free is None:
         return 1
-    lists = sum(source.size for source in (*config.recipes.values(), *config.nearest.values()))
+    lists = sum(source.size for source in config.settings.values())
     candidates = config.history_limit + config.fill_to + lists
     # the lists as they are made, put in order and put side by side; the candidates with their scores and ranks
     each = 3 * 8 * lists + (4 + 6 * len(config.named_by)) * candidates
@@ -150,7 +152,7 @@ def _name_parts(naming: _Naming, parts: range) -> tuple[int, list[str]]:
     open_ = [i for i in parts if not paths[i].exists()]
     if open_:
         mine = np.concatenate([sessions[i] for i in open_])
-        queries = {name: None if q is None else q[mine] for name, q in naming.queries.items()}
+        queries = {name: q[mine] for name, q in naming.queries.items()}
         chosen = naming.period.sessions[mine]
         candidates = naming.sources.name(chosen, naming.histories.chunk(chosen), queries)
         ends = pointers(np.array([len(sessions[i]) for i in open_]))
@@ -161,7 +163,7 @@ def _name_parts(naming: _Naming, parts: range) -> tuple[int, list[str]]:
 
         with ThreadPoolExecutor(min(len(open_), numba.get_num_threads())) as pool:
             list(pool.map(save, open_, ends[:-1], ends[1:]))
-    told = [f"{name}: {index.told}" for name, index in naming.sources.indexes.items()] if open_ else []
+    told = [f"{name}: {how}" for name, how in naming.sources.told.items()] if open_ else []
     return sum(map(len, sessions.values())), told
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.embeddings.settings import ENCODER, EmbeddingsConfig
 from otto_gpu.errors import UserError
@@ -67,26 +67,27 @@ class Config(Section):
     @model_validator(mode="after")
     def _fits_together(self):
         rules = self.matrices.rules
-        for name in self.candidates.matrices:
-            if name not in rules:
-                raise ValueError(f"candidates.recipes: there is no matrix rule {name!r}; {nearest(name, rules)}")
-        for name in self.features.rules or ():
-            if name not in rules:
-                raise ValueError(f"features.rules: there is no matrix rule {name!r}; {nearest(name, rules)}")
-        vectors = self.embeddings.known
-        wanted = {f"candidates.nearest.{name}": [source.vectors] for name, source in self.candidates.nearest.items()}
-        wanted["features.families"] = [ENCODER] if needing(self.features.families, "encoder") else []
-        for where, names in wanted.items():
-            for name in names:
-                if name not in vectors:
-                    raise ValueError(f"{where}: the section embeddings has no vectors {name!r}; {nearest(name, vectors)}")
+        families, asked = self.features.families, self.candidates.needs
+        wanted = [
+            ("there is no matrix rule", rules, asked("matrices") | {"features.rules": self.features.rules or ()}),
+            (
+                "the section embeddings has no vectors", self.embeddings.known,
+                asked("vectors") | {"features.families": [ENCODER] if needing(families, "encoder") else []},
+            ),
+            ("the section items has no column", self.items.columns if self.items else (), asked("items")),
+        ]  # fmt: skip
+        for missing, there, keys in wanted:
+            for where, names in keys.items():
+                for name in names:
+                    if name not in there:
+                        raise ValueError(f"{where}: {missing} {name!r}; {nearest(name, there)}")
         kinds = set(self.items.columns.values()) if self.items else set()
         lacks = {
             "vectors": "" if self.embeddings.names else "vectors, but the section embeddings has none",
             "items": "" if kinds - {"text"} else "the section items with a column that is a code, a number or a time",
         }
         for what, needed in lacks.items():
-            for name in needing(self.features.families, what) if needed else ():
+            for name in needing(families, what) if needed else ():
                 raise ValueError(f"features.families: {name!r} needs {needed}")
         if self.submission.format == "wide" and len(self.targets.names) > 1:
             named = ", ".join(self.targets.names)
@@ -125,7 +126,7 @@ class Config(Section):
     @property
     def vectors(self) -> set[str]:
         """The vectors that features or candidates use: no others are trained."""
-        used = {source.vectors for source in self.candidates.nearest.values()}
+        used = set(self.candidates.vectors)
         used |= set(self.embeddings.names) if needing(self.features.families, "vectors") else set()
         return used | ({ENCODER} if needing(self.features.families, "encoder") else set())
 

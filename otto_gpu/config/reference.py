@@ -8,12 +8,13 @@ from datetime import datetime
 from inspect import cleandoc
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from otto_gpu.candidates.sources import FurtherSource, further_kinds
 from otto_gpu.config import Config
 from otto_gpu.schema import Name, Section
 
@@ -67,6 +68,8 @@ def _inner(part: Part) -> list[Part]:
     for key, field in part.model.model_fields.items():
         if inner := _section(field.annotation, part.at(key)):
             found.append(inner)
+            if inner.model is FurtherSource:
+                found += [Part(f"{inner.path}, kind {kind}", model) for kind, model in further_kinds().items()]
     return found
 
 
@@ -85,6 +88,8 @@ def _section(kind: Any, path: str) -> Part | None:
 def kind_of(kind: Any) -> str:
     """A type in words."""
     inner = get_args(kind)
+    if get_origin(kind) is Annotated and kind not in KINDS:
+        return kind_of(inner[0])
     if get_origin(kind) in (Union, UnionType):
         return " or ".join(dict.fromkeys(map(kind_of, inner)))
     if get_origin(kind) is Literal:

@@ -9,7 +9,7 @@ import numpy as np
 
 from otto_gpu.candidates.fuse import Candidates
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import CPU, Device, free_bytes
 from otto_gpu.events.items import Items

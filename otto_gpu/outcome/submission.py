@@ -96,10 +96,11 @@ def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
         if figures["labels"] is None:
             quality.add_row(period, f"no ground truth; {size:.0f} candidates a session", *("" for _ in targets.names), "")
             continue
-        for depth in ("20", "all"):
+        first = next(iter(everything[targets.names[0]]))
+        for depth in (first, "all"):
             values = [_text(everything[t][depth]) for t in targets.names]
             what = f"coverage, all {size:.0f}" if depth == "all" else f"coverage at {depth}"
-            quality.add_row(period if depth == "20" else "", what, *values, "")
+            quality.add_row(period if depth == first else "", what, *values, "")
         others = {"most popular": figures["baselines"][POPULAR], "last seen": figures["baselines"][LAST_SEEN]}
         for what, other in (others | {"hand-set order": figures["hand_set_order"]}).items():
             quality.add_row("", f"{name}, {what}", *(_text(other[name][t]) for t in targets.names), _text(other["weighted"]))

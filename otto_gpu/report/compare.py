@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from otto_gpu.candidates.recipes import EVERYTHING
-from otto_gpu.candidates.settings import FUSION
+from otto_gpu.candidates.settings import EVERYTHING, FUSION
 from otto_gpu.errors import UserError
 from otto_gpu.outcome.scores import SessionScores, paired
 from otto_gpu.report.record import Record

@@ -158,7 +158,8 @@ def _coverage(c: Comparison) -> Section:
     kept = [kept_coverage(record.coverage("test")) for record in c.records]
     rows = [["candidates a session", *(f"{k['candidates']['mean']:.1f}" for k in kept)]]
     for target in c.targets:
-        for depth in ("20", "50", "100", "all"):
+        depths = {depth for k in kept for depth in k.get(target, {})}
+        for depth in sorted(depths, key=lambda d: float("inf") if d == "all" else int(d)):
             found = [k.get(target, {}).get(depth) for k in kept]
             if any(value is not None for value in found):
                 rows.append([f"{target}, {'all' if depth == 'all' else f'at {depth}'}", *map(words.share, found)])

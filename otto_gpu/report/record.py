@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import ValidationError
 
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.columns import TS
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig

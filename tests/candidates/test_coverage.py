@@ -5,10 +5,11 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from otto_gpu.candidates.coverage import CURVE, DEPTHS, PERCENTILES, Coverage, label_rows
+from otto_gpu.candidates.coverage import CURVE, PERCENTILES, Coverage, label_rows
 from otto_gpu.events.labels import Labels
 from tests.worlds import synthetic_world
 
+DEPTHS = (20, 50, 100)
 TARGETS = {"clicks": 0, "carts": 1, "orders": 2}
 
 
@@ -48,7 +49,7 @@ def test_table(case, chunks):
     world, candidates, labels = case
     sources = world.config.sources
     order = {t: world.config.order_of(t) for t in TARGETS}
-    coverage = Coverage(sources, TARGETS, order)
+    coverage = Coverage(sources, TARGETS, order, DEPTHS)
     bounds = np.linspace(0, len(candidates.sessions), chunks + 1).astype(int)
     for first, last in pairwise(bounds):
         part = candidates.rows(first, last)
@@ -95,9 +96,9 @@ def truth_of_session(labels, session, code):
 
 def test_without_ground_truth(case):
     world, candidates, _ = case
-    coverage = Coverage(world.config.sources, TARGETS, dict.fromkeys(TARGETS, "clicks"))
+    coverage = Coverage(world.config.sources, TARGETS, dict.fromkeys(TARGETS, "clicks"), (5, 1000))
     coverage.add(candidates, {})
     table = coverage.table({})
-    assert table["all"]["orders"] == {"20": None, "50": None, "100": None, "all": None}
+    assert table["all"]["orders"] == {"5": None, "1000": None, "all": None}
     assert table["all"]["candidates"]["mean"] > 0
     assert set(coverage.curves({})["all"]["orders"]) == {None}

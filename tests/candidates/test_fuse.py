@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from otto_gpu.candidates.fuse import Candidates, fuse, places, popular_items
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from tests.candidates.oracle import keys
 from tests.worlds import log_of, synthetic_world
 

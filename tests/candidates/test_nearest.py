@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from otto_gpu.candidates import search_backends
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.nearest import Index, Nearest, dot, history_queries, nearest_items, nearest_vectors
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.errors import MissingExtra
 from tests.worlds import log_of, synthetic_world
 

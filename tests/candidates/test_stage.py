@@ -15,7 +15,7 @@ from otto_gpu.candidates import stage
 from otto_gpu.candidates.fusion import FUSION
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.nearest import Index, nearest_items
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.columns import label, recall_rank, recall_score
 from otto_gpu.device import Device
 from otto_gpu.embeddings.vectors import queries_path, save_vectors, vectors_path

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from otto_gpu.candidates.recipes import packaged_recipes
+from otto_gpu.candidates.sources.recipes import packaged_recipes
 from otto_gpu.config import DEMO, FOLDER, Config, known_configs, load_config
 from otto_gpu.cooccurrence.rule import RULES
 from otto_gpu.errors import UserError
@@ -268,7 +268,7 @@ def test_a_rule_may_be_added():
 
 def test_null_leaves_a_rule_out_unless_a_recipe_needs_it():
     line = complaint({"matrices": {"rules": {"time_decay": None}}})
-    assert "candidates.recipes: there is no matrix rule 'time_decay'" in line
+    assert "candidates.recipes.quick_clicks: there is no matrix rule 'time_decay'" in line
     needed = {line.matrix for recipe in load_config(None).candidates.recipes.values() for line in recipe.lines}
     spare = next(name for name in RULES if name not in needed)
     assert spare not in load_config({"matrices": {"rules": {spare: None}}}).matrices.rules

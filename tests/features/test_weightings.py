@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.features.weightings import WEIGHTINGS, HistoryItems, weigh
 from tests.features import oracle
 from tests.worlds import log_of, taobao_world

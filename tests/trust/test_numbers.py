@@ -7,7 +7,7 @@ import pytest
 
 from otto_gpu import EventLog
 from otto_gpu.candidates.lookup import Histories
-from otto_gpu.candidates.recipes import CandidatesConfig
+from otto_gpu.candidates.settings import CandidatesConfig
 from otto_gpu.config import load_config
 from otto_gpu.cooccurrence import rowwise, selfmerge
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight

@@ -1,56 +1,122 @@
-"""Who names candidates at the time of a period, whatever the session: asked by the stage, and for new sessions."""
+"""The kinds of sources of candidates by name: a new one is a file and a line here.
+
+A kind's file has `load(inputs, sources)`, which makes a Loaded of all sources of the kind at the time of a period, and, unless
+they stand under a key of their own, `Settings`, a class of FurtherSource: what `candidates.other_sources` takes of this kind.
+It is imported when the kind is first asked for; of what only computing needs, its functions import the rest.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from pydantic import Field, ValidationError
 
-from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
-from otto_gpu.candidates.lookup import Histories, evaluate_recipes
-from otto_gpu.candidates.nearest import Index, nearest_items
-from otto_gpu.candidates.recipes import CandidatesConfig
-from otto_gpu.cooccurrence.matrix import MatrixStack
-from otto_gpu.device import Device
-from otto_gpu.device.arrays import to_host
-from otto_gpu.embeddings.vectors import load_vectors
-from otto_gpu.events.log import EventLog
+from otto_gpu.schema import Section, explain
+from otto_gpu.schema import nearest as nearest_name  # `nearest` is a kind's file here
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from otto_gpu.candidates.lookup import Histories
+    from otto_gpu.candidates.settings import CandidatesConfig
+    from otto_gpu.candidates.trace import Parts
+    from otto_gpu.cooccurrence.matrix import MatrixStack
+    from otto_gpu.device import Device
+    from otto_gpu.events.log import EventLog
+
+KINDS = {
+    "recipes": "otto_gpu.candidates.sources.recipes",
+    "nearest": "otto_gpu.candidates.sources.nearest",
+}
+OWN_KEYS = ("recipes", "nearest")  # of the section candidates; the sources of all other kinds are its other_sources
+
+
+class Source(Section):
+    """The settings of a source; every one has a size, the most items that it names for a session."""
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """What it asks of other sections: names of `matrices`, of `vectors`, of columns of the `items`, of `context`."""
+        return {}
+
+    def says(self) -> str:
+        """What it names, for people."""
+        return ""
+
+
+class FurtherSource(Source):
+    """One more source; further settings are those of its kind."""
+
+    kind: str = Field(description="which of the further kinds of sources it is")
+    size: int = Field(50, ge=1, le=1000, description="how many items it names")
 
 
 @dataclass(frozen=True)
-class Sources:
-    """stack: the recipes' matrices, on the device; indexes: {source of candidates.nearest: the items' vectors}; popular:
-    int32, the items that fill up where too few are named, most popular first."""
+class PeriodInputs:
+    """What sources may be made of. known: the events from before the period and its histories; stack: matrices that are on the
+    device already, those of config.matrices among them."""
 
+    run_dir: Path
+    split: str
+    known: EventLog
     config: CandidatesConfig
-    types: tuple[str, ...]
     device: Device
-    stack: MatrixStack
-    indexes: Mapping[str, Index]
-    popular: np.ndarray
+    stack: MatrixStack | None = None
 
-    @classmethod
-    def load(cls, run_dir: Path, split: str, known: EventLog, config: CandidatesConfig, device: Device) -> Sources:
-        """known: the events from before the period and its histories."""
-        stack = MatrixStack.load(run_dir / "matrices" / split, config.matrices)
-        return cls.of(run_dir, split, known, config, device, device.to_device(stack))
 
-    @classmethod
-    def of(cls, run_dir: Path, split: str, known: EventLog, config: CandidatesConfig, device: Device, stack) -> Sources:
-        """With matrices that are there already: stack holds those of the recipes, and perhaps others, on the device."""
-        indexes = {n: Index(load_vectors(run_dir, split, s.vectors), device) for n, s in config.nearest.items()}
-        popular = popular_items(known, config.popular_days, device)
-        return cls(config, tuple(known.types), device, stack, indexes, popular)
+@dataclass(frozen=True)
+class SessionChunk:
+    """Some sessions to name items for. sessions: int32 [S], ascending; histories: theirs, on the device; given: the same, there
+    or on the host; queries: {vectors: float32 [S, dim]} of those by which sessions have vectors of their own."""
 
-    def name(self, sessions: np.ndarray, histories: Histories, queries: Mapping[str, np.ndarray | None]) -> Candidates:
-        """Of the given sessions (int32 [S], ascending) what all sources name. histories: theirs, on the device or the host;
-        queries: {source of candidates.nearest: float32 [S, dim], None: made of the histories}. In the host's memory."""
-        here, to_device = self.device.to_device(histories), self.device.to_device
-        found = evaluate_recipes(here, self.stack, self.config, self.types)
-        named = {recipe: found[recipe] for recipe in self.config.outputs}
-        for name, source in self.config.nearest.items():
-            index = self.indexes[name]
-            named[name] = to_device(nearest_items(to_host(histories), queries.get(name), index.vectors, source, index))
-        return to_host(fuse(sessions, here, named, self.popular, self.config, self.types))
+    sessions: np.ndarray
+    histories: Histories
+    given: Histories
+    queries: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def on_host(self) -> Histories:
+        from otto_gpu.device.arrays import to_host
+
+        return to_host(self.given)
+
+
+class Loaded:
+    """All sources of one kind at the time of a period. told: {source: how it works here, for people}, of those that tell."""
+
+    told: Mapping[str, str] = {}
+
+    def name(self, chunk: SessionChunk) -> dict[str, tuple]:
+        """{source: (aids int32 [S, size] padded with -1, scores float32 [S, size])}, best first, on the device. A session gets
+        the same in any chunk."""
+        raise NotImplementedError
+
+    def trace(self, history: Histories) -> dict[str, Parts]:
+        """{source: {item: what was added up for it}} of one session, on the host, of those sources that add up."""
+        return {}
+
+
+def load(kind: str, inputs: PeriodInputs, sources: Mapping[str, Source]) -> Loaded:
+    return importlib.import_module(KINDS[kind]).load(inputs, sources)
+
+
+def further_kinds() -> dict[str, type[FurtherSource]]:
+    """{kind: the class of its settings} of what other_sources takes."""
+    return {kind: importlib.import_module(file).Settings for kind, file in KINDS.items() if kind not in OWN_KEYS}
+
+
+def settings_of(name: str, given: Any) -> Any:
+    """A source's settings by its kind; ValueError, one line, for what is none."""
+    if not isinstance(given, dict):
+        return given
+    known, kind = further_kinds(), given.get("kind")
+    if kind not in known:
+        raise ValueError(f"{name}: unknown kind {kind!r}; {nearest_name(str(kind), known)}")
+    try:
+        return known[kind].model_validate(given)
+    except ValidationError as error:
+        raise ValueError(str(explain(error, known[kind], name))) from None

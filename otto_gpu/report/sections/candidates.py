@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from otto_gpu.candidates.recipes import EVERYTHING
-from otto_gpu.candidates.settings import FUSION
+from otto_gpu.candidates.settings import EVERYTHING, FUSION
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Line, Table
 from otto_gpu.report.compare import kept_coverage
@@ -105,7 +104,8 @@ def _sizes(record: Record) -> Chart | None:
 
 
 def _table(record: Record, split: str) -> Table:
-    coverage, targets, depths = record.coverage(split), record.targets.names, ("20", "50", "100", "all")
+    coverage, targets = record.coverage(split), record.targets.names
+    depths = list(coverage[EVERYTHING][targets[0]])
     rows = [
         [source, f"{row['candidates']['mean']:.1f}", *(words.share(row[t][d]) for t in targets for d in depths)]
         for source, row in coverage.items()
