@@ -35,6 +35,7 @@ from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_submission
 from otto_gpu.events.read import ReadResult, read_log
 from otto_gpu.events.stage import load_ids, load_period
+from otto_gpu.events.typed import CONTEXT, load_dictionaries
 from otto_gpu.features.stage import feature_maker
 from otto_gpu.outcome.scores import METRICS
 from otto_gpu.ranking.models import Models
@@ -120,7 +121,7 @@ class Recommender:
         self._lock, self._threads = Lock(), threads
         c, period = config, load_period(run_dir, SPLIT)
         self.items = load_ids(run_dir, "items")
-        self.reader = Reader(self.items, c.events, c.targets)
+        self.reader = Reader(self.items, c.events, c.targets, load_dictionaries(run_dir / "events" / CONTEXT))
         known = period.known
         self._span = int(known.ts.min()), int(known.ts.max())
         self.popular = {t: _popular_of_type(known, c.targets.code(t), c.candidates.popular_days) for t in c.targets.names}
@@ -158,17 +159,18 @@ class Recommender:
         """The k items (default: targets.k) of every target for each session.
 
         events: a data frame (pandas, polars, cuDF), an Arrow table or a list of dicts with the columns of the run's log (or
-        session, aid, ts, type), in any order; without a column of sessions they are one. sessions: own ids of further
-        sessions, of which there may be no events. A list is shorter than k where there are fewer candidates. UserError for what
-        is no event.
+        session, aid, ts, type), in any order; those of events.context may be missing, as a whole or in some events. Without a
+        column of sessions they are one. sessions: own ids of further sessions, of which there may be no events. A list is
+        shorter than k where there are fewer candidates. UserError for what is no event.
         """
         with self.exclusive():
             return self.lists(self.reader.read(events, sessions), k)
 
-    def recommend_log(self, log: EventLog, k: int | None = None) -> Recommendations:
-        """As recommend, for a log that is read already, with its own ids."""
+    def recommend_log(self, log: EventLog, k: int | None = None, dictionaries=None) -> Recommendations:
+        """As recommend, for a log that is read already, with its own ids; dictionaries: the values of its own codes, by column
+        of its context."""
         with self.exclusive():
-            return self.lists(self.reader.of_log(log), k)
+            return self.lists(self.reader.of_log(log, dictionaries), k)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -275,7 +277,7 @@ def read_sessions(path: Path, config: Config) -> ReadResult:
     """The events of new sessions, written as the run's log was: a file, a folder or a glob."""
     form = "auto" if config.events.format == "synthetic" else config.events.format
     changes = {"format": form, "train_file": None, "test_file": None, "before": None, "sample_sessions": 1.0, "extra": []}
-    return read_log(path, config.events.model_copy(update=changes), config.targets)
+    return read_log(path, config.events.model_copy(update=changes), config.targets, bare=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -293,7 +295,7 @@ def _run(given: argparse.Namespace) -> int:
     read = read_sessions(given.sessions, recommender.config)
     if doubt := suspicious_unit(read.log.ts, recommender.config.events.ts_unit):
         reporter.say(f"warning: {doubt}, as in the run's log")
-    made = recommender.recommend_log(read.log, given.k)
+    made = recommender.recommend_log(read.log, given.k, read.context)
     made.write(given.out)
     if read.counts["rejected"]:
         reporter.say(f"{read.counts['rejected']:,} bad rows left out")

@@ -59,15 +59,15 @@ def of(name: str) -> Documented:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
-    """A run on a log with text ids, a further column, and attributes of the items."""
+    """A run on a log with text ids, a further column, attributes of the items and a context."""
     folder = tmp_path_factory.mktemp("plain")
-    log = frame(400).assign(aid=lambda f: "item " + f["aid"].astype(str), device="phone")
+    log = frame(400).assign(aid=lambda f: "item " + f["aid"].astype(str), device="phone", hour=3)
     log.to_csv(folder / "log.csv", index=False)
     items = pd.DataFrame({"aid": log["aid"].unique(), "colour": "red", "size": 1.5, "made": 10**12, "title": "a thing"})
     items.to_csv(folder / "items.csv", index=False)
     kinds = {"colour": "code", "size": "number", "made": "time", "title": "text"}
     settings = of_file(
-        events={"extra": ["device"]}, items={"file": "items.csv", "columns": kinds},
+        events={"extra": ["device"], "context": {"hour": "code"}}, items={"file": "items.csv", "columns": kinds},
         features={"families": ["session", "recall", "rank"]},
     )  # fmt: skip
     return run_pipeline(settings, data=folder / "log.csv", run_dir=folder / "run").run_dir

@@ -15,16 +15,23 @@ from otto_gpu.events.stage import load_ids, load_period
 from tests.runs import EMBEDDED, GROUP, called, frame, needs_embeddings, of_file, pipeline, said, small, write_parquet
 
 EVERYTHING = {
-    "features": {"families": ["matrix", "popularity", "session", "recall", "rank"]},
+    "events": {"context": {"device": "code", "seconds": "number"}},
+    "features": {"families": ["matrix", "popularity", "session", "recall", "rank", "context"]},
     "ranking": {"folds": 2, "groups": {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}},
 }
 HOUR, WEEK = 3_600_000, 7 * 24 * 3_600_000
 
 
+def with_context(events: pd.DataFrame) -> pd.DataFrame:
+    """The events with a code and a number, which some lack."""
+    drawn = pd.Series(pd.util.hash_array(events["aid"].astype(str).to_numpy(object)) % 28, events.index)
+    return events.assign(device=(drawn % 4).map({0: "phone", 1: "tablet", 2: "desk"}), seconds=(drawn % 7).replace(3, np.nan))
+
+
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recommend")
-    data = write_parquet(folder / "log.parquet", frame(900))
+    data = write_parquet(folder / "log.parquet", with_context(frame(900)))
     return run_pipeline(of_file(**EVERYTHING), data=data, run_dir=folder / "run").run_dir
 
 
@@ -39,7 +46,7 @@ def histories(run_dir) -> pd.DataFrame:
     own = period.history.to_frame()
     own["session"] = load_ids(run_dir, "sessions").to_numpy(zero_copy_only=False)[own["session"]]
     own["aid"] = load_ids(run_dir, "items").to_numpy(zero_copy_only=False)[own["aid"]]
-    return own.assign(type=types[own["type"]])
+    return with_context(own.assign(type=types[own["type"]]))
 
 
 def submitted(run_dir) -> dict[str, list[str]]:

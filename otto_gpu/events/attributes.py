@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import suspicious_unit
+from otto_gpu.events.checks import YEAR_2200_MS, suspicious_unit, to_milliseconds
 from otto_gpu.events.flat import read_flat
 from otto_gpu.events.ids import compact_ids, dense_ids, encoded, may_be_ids
 from otto_gpu.events.items import NO_CODE, NO_TIME, Items
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import ItemsConfig
-from otto_gpu.events.typed import as_numbers, as_texts, as_times, as_words, join_codes
+from otto_gpu.events.typed import as_numbers, as_texts, as_words, decoded, is_text, join_codes
 
 CODES = "attribute_codes.json"  # in events/ of a run: the values of the codes
 Say = Callable[[str], None]
@@ -94,14 +94,29 @@ def own_ids(file: Path, column: pa.Array, name: str, key: str) -> tuple[pa.Array
 
 
 def _times(column: pa.Array, unit: str, what: str, say: Say) -> tuple[np.ndarray, int]:
-    try:
-        ts, bad = as_times(column, unit, what)
-    except UserError as error:
-        raise UserError(f"{error}; set items.time_unit") from None
+    """(int64 [n], ms, NO_TIME where missing; how many values are no times before the year 2200: they count as missing).
+    UserError where most are none."""
+    column = decoded(column)
+    if is_text(column.type):
+        column = pc.if_else(pc.equal(column.cast(pa.string()), ""), None, column.cast(pa.string()))
+    if pa.types.is_null(column.type):
+        return np.full(len(column), NO_TIME), 0
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(column.type):
+        there &= ~np.isnan(np.array(pc.fill_null(column, np.nan)))
+    ts, valid = to_milliseconds(column, unit)
+    valid = valid & there & (np.abs(ts) < YEAR_2200_MS)
+    bad = int((there & ~valid).sum())
+    if 2 * bad > there.sum():
+        shown = column[int(np.flatnonzero(there & ~valid)[0])].as_py()
+        raise UserError(
+            f"{what}: {bad:,} of {int(there.sum()):,} values are no times before the year 2200 in the unit {unit!r}, such as "
+            f"{shown!r}; set items.time_unit"
+        )
     carries_unit = pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)
-    if not carries_unit and (doubt := suspicious_unit(ts[ts != NO_TIME], unit)):
+    if not carries_unit and (doubt := suspicious_unit(ts[valid], unit)):
         say(f"  warning: {what}: {doubt.replace('events.ts_unit', 'items.time_unit').replace('if ts is', 'if they are')}")
-    return ts, bad
+    return np.where(valid, ts, NO_TIME), bad
 
 
 def _texts(column: pa.Array, what: str) -> pa.Array:

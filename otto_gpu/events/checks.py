@@ -16,6 +16,7 @@ from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.ids import compact_ids, encoded
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
+from otto_gpu.events.typed import NUMBER, as_numbers, as_words
 from otto_gpu.schema import nearest
 
 UNITS = ("s", "ms", "us", "ns")
@@ -23,7 +24,6 @@ YEAR_1990_MS, YEAR_2100_MS = 631_152_000_000, 4_102_444_800_000
 YEAR_2200_MS = 7_258_118_400_000
 KEPT_ROWS = 100_000  # rejected rows whose text is kept; all are counted
 KEPT_TEXT = 500
-NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 PER_MS = {"us": 1_000, "ns": 1_000_000}
 
 NOT_UTF8 = "not UTF-8"
@@ -44,20 +44,23 @@ class Piece:
 
     columns: session, aid, ts and, where the log has one, type: arrow arrays of one length n (integers, text, binary,
     dictionaries of these; ts also numbers and timestamps). rows: int64 [n], where each one stands in the file.
-    rejected: (row, reason, text) of what could not become a row at all. extra: the further columns, n rows.
+    rejected: (row, reason, text) of what could not become a row at all. extra: the further columns, n rows. context: those
+    of events.context, arrow arrays by name.
     """
 
     columns: dict[str, pa.Array]
     rows: np.ndarray
     rejected: list[tuple[int, str, str]] = field(default_factory=list)
     extra: pa.Table | None = None
+    context: dict[str, pa.Array] = field(default_factory=dict)
 
 
 @dataclass
 class Events:
     """Checked events: session and aid in the user's own ids (int32/int64, or a dictionary of strings), ts int64 ms,
     type int8 codes, extra columns or None; `read` counts the good rows before those at or after `before` and those of
-    sessions outside the sample went, `later` and `unsampled` count these."""
+    sessions outside the sample went, `later` and `unsampled` count these. context: by name words (typed.as_words) or float32
+    numbers; no_numbers: how many values of the latter are none."""
 
     session: pa.Array
     aid: pa.Array
@@ -67,6 +70,8 @@ class Events:
     read: int
     later: int
     unsampled: int
+    context: dict[str, pa.DictionaryArray | np.ndarray] = field(default_factory=dict)
+    no_numbers: int = 0
 
 
 class Rejections:
@@ -127,11 +132,26 @@ class Checker:
             keep &= in_sample(session.dictionary, self.config.sample_sessions)[_indices(session)]
         unsampled = read - later - int(keep.sum())
         extra = piece.extra
+        context, no_numbers = self._context(file, piece)
         if not keep.all():
             mask = pa.array(keep)
             session, aid, ts, kind = session.filter(mask), aid.filter(mask), ts[keep], kind[keep]
             extra = extra.filter(mask) if extra is not None else None
-        return Events(compact_ids(session, text_ids), compact_ids(aid, text_ids), ts, kind, extra, read, later, unsampled)
+            context = {name: c[keep] if isinstance(c, np.ndarray) else c.filter(mask) for name, c in context.items()}
+        session, aid = compact_ids(session, text_ids), compact_ids(aid, text_ids)
+        return Events(session, aid, ts, kind, extra, read, later, unsampled, context, no_numbers)
+
+    def _context(self, file: Path, piece: Piece) -> tuple[dict, int]:
+        found, bad = {}, 0
+        for name, kind in self.config.context.items():
+            column, what = piece.context.get(name), f"{file}: column {name!r} (events.context)"
+            column = pa.nulls(len(piece.rows)) if column is None else column
+            if kind == "code":
+                found[name] = as_words(column, what)
+            else:
+                found[name], no_numbers = as_numbers(column, what)
+                bad += no_numbers
+        return found, bad
 
     def _ids(self, column: pa.Array, name: str, faults: _Faults, empty_is_missing: bool) -> pa.DictionaryArray:
         """The column as a dictionary of int64 or strings; a rejected row's id is any."""

@@ -106,12 +106,16 @@ def _jsonl(file: Path, wanted: dict[str, str], delimiter: str, optional) -> pa.T
             rows.append(row)
     columns = {}
     for name in _check(file, list(dict.fromkeys(name for row in rows for name in row)), wanted, optional):
-        values = [row.get(name) for row in rows]
-        try:
-            columns[name] = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):  # numbers and text: all as text
-            columns[name] = pa.array(list(map(_text, values)), pa.string())
+        columns[name] = json_column([row.get(name) for row in rows])
     return pa.table(columns)
+
+
+def json_column(values: list) -> pa.Array:
+    """Values of JSON as Arrow infers them; numbers among text turn to text."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array(list(map(_text, values)), pa.string())
 
 
 def _text(value) -> str | None:

@@ -14,8 +14,10 @@ from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Checker, Piece
 from otto_gpu.events.ids import dense_ids, may_be_ids
+from otto_gpu.events.items import NO_CODE
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
+from otto_gpu.events.typed import known_codes
 
 IN_PROCESS = Path("events")  # what stands for the file's name where there is none
 HOUR_MS, WEEK_MS = 3_600_000, 7 * 24 * 3_600_000
@@ -39,25 +41,32 @@ class Incoming:
 class Reader:
     """Turns what users hand over into Incoming. items: the run's dictionary, sorted; events, targets: as the run was made.
 
-    Columns are called as in the run's log, or session, aid, ts and type; times have the log's unit, types its values or the
-    names of the types. Without a column of sessions, all events are one session, called 0; so are none at all.
+    dictionaries: the values of the codes of events.context. Columns are called as in the run's log, or session, aid, ts and
+    type; times have the log's unit, types its values or the names of the types. Those of events.context need not be there, and
+    a code that the run does not know is missing. Without a column of sessions, all events are one session, called 0; so are
+    none at all.
     """
 
-    def __init__(self, items: pa.Array, events: EventsConfig, targets: TargetsConfig):
+    def __init__(
+        self, items: pa.Array, events: EventsConfig, targets: TargetsConfig, dictionaries: dict[str, pa.Array] | None = None
+    ):
         known = events.type_names(targets.types)
         names = {name: name for name in targets.types if name not in known}
         changes = {"types": known | names, "before": None, "sample_sessions": 1.0, "extra": []}
         self._items, self._events, self._targets = items, events.model_copy(update=changes), targets
+        self._dictionaries = dictionaries or {}
 
     def read(self, events, sessions=None) -> Incoming:
         """events: a pandas, polars or cuDF frame, an Arrow table or a list of dicts; sessions: own ids of further sessions,
         which may have no events. UserError for what is no event."""
-        columns = self._columns(self._table(events))
+        table = self._table(events)
+        columns = self._columns(table)
+        context = {name: table[name].combine_chunks() for name in self._events.context if name in table.column_names}
         if not columns:
             session = _own_ids([0] if sessions is None else sessions)
             return self.of(session, pa.array([], pa.int64()), np.empty(0, np.int64), np.empty(0, np.int8))
         check = Checker(self._events, self._targets)
-        found = check(IN_PROCESS, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64)), text_ids=False)
+        found = check(IN_PROCESS, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64), context=context), text_ids=False)
         if check.rejections.count:
             _, row, reason, text = check.rejections.kept[0]
             more = f" (and {check.rejections.count - 1} more)" if check.rejections.count > 1 else ""
@@ -69,26 +78,44 @@ class Reader:
                 session = pa.concat_arrays([session, _own_ids(sessions, session.type)])
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 raise UserError(f"sessions: ids are not like those of the events: {str(error).splitlines()[0]}") from None
-        return self.of(session, found.aid, found.ts, found.type)
+        return self.of(session, found.aid, found.ts, found.type, found.context)
 
-    def of_log(self, log: EventLog) -> Incoming:
-        """Of a log with ids of its own."""
+    def of_log(self, log: EventLog, dictionaries: dict[str, pa.Array] | None = None) -> Incoming:
+        """Of a log with ids of its own; dictionaries: the values of its own codes of events.context."""
         session, aid = (ids.take(pa.array(codes)) for ids, codes in ((log.sessions, log.session), (log.items, log.aid)))
-        return self.of(session, aid, log.ts, log.type)
+        context = dict(log.context)
+        for name, words in (dictionaries or {}).items():
+            indices = pa.array(log.context[name], mask=log.context[name] < 0)
+            context[name] = pa.DictionaryArray.from_arrays(indices, words.cast(pa.string()))
+        return self.of(session, aid, log.ts, log.type, context)
 
-    def of(self, session: pa.Array, aid: pa.Array, ts: np.ndarray, kind: np.ndarray) -> Incoming:
-        """Of columns: own ids, ms, codes of the types. A session may come without any event: `session` may be longer."""
+    def of(self, session: pa.Array, aid: pa.Array, ts: np.ndarray, kind: np.ndarray, context=None) -> Incoming:
+        """Of columns: own ids, ms, codes of the types; context: words (typed.as_words) or numbers by name. A session may come
+        without any event: `session` may be longer."""
         code, sessions = dense_ids(session, SESSION)
         _, first_seen = np.unique(code, return_index=True)
         code = code[: len(aid)]
         place = self.places(aid)
         there = place >= 0
         log = EventLog.from_arrays(
-            code[there], place[there], ts[there], kind[there],
+            code[there], place[there], ts[there], kind[there], context=self._context(context or {}, there),
             n_sessions=len(sessions), n_items=len(self._items), types=tuple(self._targets.types),
         )  # fmt: skip
         unknown = np.bincount(code[~there], minlength=len(sessions))
         return Incoming(log, sessions, np.argsort(first_seen, kind="stable"), unknown)
+
+    def _context(self, context: dict, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """As in the run's log, of the rows (bool [n]); missing where it is not given."""
+        found = {}
+        for name, kind in self._events.context.items():
+            given = context.get(name)
+            if kind == "number":
+                found[name] = (np.full(len(rows), np.nan, np.float32) if given is None else given)[rows]
+            elif given is None:
+                found[name] = np.full(int(rows.sum()), NO_CODE, np.int32)
+            else:
+                found[name] = known_codes(given, self._dictionaries[name])[rows]
+        return found
 
     def _table(self, events) -> pa.Table:
         if hasattr(events, "to_arrow"):  # polars and cuDF

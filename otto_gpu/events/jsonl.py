@@ -1,7 +1,8 @@
 """The official OTTO format, one session per line, as pieces of raw columns.
 
 {"session": ..., "events": [{"aid": ..., "ts": ..., "type": ...}, ...]}: plain lines go through the compiled scanner,
-every other line through orjson, which says what is wrong with it.
+every other line through orjson, which says what is wrong with it. A line may be one event as well: {"session": ..., "aid": ...,
+"ts": ..., "type": ...}. Where events have a context, orjson reads every line.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.events.checks import LATE_TS, NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, Piece, missing
+from otto_gpu.events.flat import json_column
 from otto_gpu.events.lines import is_utf8, last_line, line_pieces, split_lines
 from otto_gpu.events.scan import scan
 from otto_gpu.events.settings import EventsConfig
@@ -43,7 +45,7 @@ class Kinds:
         for line in io.BytesIO(text):
             try:
                 record = orjson.loads(line)
-                event = record["events"][0]
+                event = _events(record)[0]
                 kinds = type(record[SESSION]), type(event[AID])
                 typed = config.columns.type is not None and (TYPE in event or config.default_type is None)
                 kind = type(event[TYPE]) if typed else None
@@ -54,14 +56,16 @@ class Kinds:
         return None
 
 
-def read_jsonl(file: Path, config: EventsConfig) -> Iterator[Piece]:
-    """Pieces of about config.chunk_bytes; ids of another kind than those of the first good line are rejected."""
+def read_jsonl(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[Piece]:
+    """Pieces of about config.chunk_bytes; ids of another kind than those of the first good line are rejected. bare: as
+    read_log's."""
     kinds = None
     for first, text in line_pieces(file, config.chunk_bytes, last_line):
         kinds = kinds or Kinds.sniff(text, config)
-        if kinds is None or kinds.iso or not is_utf8(text):
+        if kinds is None or kinds.iso or config.context or not is_utf8(text):
             lines = split_lines(text)
-            yield _parse(lines, list(range(first, first + len(lines))), kinds or Kinds(iso=config.ts_unit == "iso"))
+            numbers = list(range(first, first + len(lines)))
+            yield _parse(lines, numbers, kinds or Kinds(iso=config.ts_unit == "iso"), tuple(config.context))
             continue
         plain, odd = _scan(text, first, kinds, config)
         if len(odd):
@@ -83,9 +87,14 @@ def _scan(text: bytes, first: int, kinds: Kinds, config: EventsConfig) -> tuple[
     return Piece(columns, found.line[found.owner] + np.int64(first)), found.odd.tolist()
 
 
-def _parse(lines: list[bytes], rows: list[int], kinds: Kinds) -> Piece:
+def _events(record):
+    """A line's events; one that is an event itself has that one."""
+    return [record] if "events" not in record and AID in record else record["events"]
+
+
+def _parse(lines: list[bytes], rows: list[int], kinds: Kinds, further: tuple[str, ...] = ()) -> Piece:
     names = [AID, TS] + ([TYPE] if kinds.type else [])
-    values = {name: [] for name in names}
+    values, context = {name: [] for name in names}, {name: [] for name in further}
     sessions, owner, owner_rows, rejected = [], [], [], []
     for row, line in zip(rows, lines, strict=True):
         if not line.strip():
@@ -99,12 +108,14 @@ def _parse(lines: list[bytes], rows: list[int], kinds: Kinds) -> Piece:
         if reason := _fault_of_record(record, kinds):
             rejected.append((row, reason, line.decode()))
             continue
-        for event in record["events"]:
+        for event in _events(record):
             if reason := _fault_of_event(event, kinds):
                 rejected.append((row, reason, orjson.dumps({SESSION: record[SESSION], "event": event}).decode()))
                 continue
             for name in names:
                 values[name].append(event[name])
+            for name in further:
+                context[name].append(event.get(name))
             owner.append(len(sessions))
             owner_rows.append(row)
         sessions.append(record[SESSION])
@@ -113,7 +124,8 @@ def _parse(lines: list[bytes], rows: list[int], kinds: Kinds) -> Piece:
     columns[TS] = _times(values[TS], kinds)
     if kinds.type:
         columns[TYPE] = pa.array([str(value) for value in values[TYPE]], pa.string())
-    return Piece(columns, np.array(owner_rows, np.int64), rejected)
+    found = {name: json_column(column) for name, column in context.items()}
+    return Piece(columns, np.array(owner_rows, np.int64), rejected, context=found)
 
 
 def _times(values: list, kinds: Kinds) -> pa.Array:
@@ -142,6 +154,8 @@ def _in_order(plain: Piece, rest: Piece) -> Piece:
 def _fault_of_record(record, kinds: Kinds) -> str | None:
     if not isinstance(record, dict):
         return "not an object"
+    if "events" not in record and AID in record:
+        return _fault_of_id(record.get(SESSION), SESSION, kinds.session)
     if record.get("events") is None:
         return missing("events")
     if not isinstance(record["events"], list):

@@ -189,12 +189,12 @@ class EventLog:
         rest = [c for c in table.column_names if c not in (*EVENT_COLUMNS, *context)]
         return cls(
             # copies: what Arrow lends is read-only, for which numba would compile every kernel once more
-            *(np.array(table[c]) for c in EVENT_COLUMNS),
+            *(np.array(table[c].to_numpy()) for c in EVENT_COLUMNS),
             n_sessions=int(meta["n_sessions"]),
             n_items=int(meta["n_items"]),
             types=tuple(meta["types"].split(",")),
             extra=table.select(rest) if rest else None,
-            context={name: np.array(table[name]) for name in context},
+            context={name: np.array(table[name].to_numpy()) for name in context},
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from otto_gpu.events.jsonl import read_jsonl
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.tabular import read_csv, read_parquet
+from otto_gpu.events.typed import join_codes
 
 
 class TooManyRejected(UserError):
@@ -39,7 +40,7 @@ class ReadResult:
     (events earlier than the one before them in their session), later (dropped: at or after events.before), unsampled
     (dropped: their session is outside events.sample_sessions), files, and types: {name: events}. from_test_file: bool
     [n_sessions], whether a session came from events.test_file; None where there is no such file. items: what a generated log
-    says of its items.
+    says of its items. context: the values of the codes of log.context, by column.
     """
 
     log: EventLog
@@ -47,6 +48,7 @@ class ReadResult:
     counts: dict
     from_test_file: np.ndarray | None
     items: ItemTable | None = None
+    context: dict[str, pa.Array] = field(default_factory=dict)
 
 
 def read_log(
@@ -55,12 +57,13 @@ def read_log(
     targets: TargetsConfig,
     progress: Callable[[int], None] | None = None,
     beside: Collection[Path] = (),
+    bare: bool = False,
 ) -> ReadResult:
     """Reads all of `path` with no more in memory than one piece of a file and the compact columns gathered so far.
 
     The same session in several files is one session. `progress` is called with the number of events of every piece. beside:
-    files that lie there and are no part of the log. Raises UserError where the path, the columns or the ids do not fit,
-    TooManyRejected above events.max_rejected.
+    files that lie there and are no part of the log. bare: the columns of events.context need not be there. Raises UserError
+    where the path, the columns or the ids do not fit, TooManyRejected above events.max_rejected.
     """
     config = config.model_copy(update={"types": config.type_names(targets.types)})
     files = data_files(path, config, beside)
@@ -78,7 +81,7 @@ def read_log(
     for file in files:
         if file == test_file:
             n_train = sum(len(part.ts) for part in parts)
-        for piece in _pieces(file, kind, config):
+        for piece in _pieces(file, kind, config, bare):
             events = check(file, piece, text_ids=kind == "csv")
             if kind != "csv" and len(events.ts):
                 _same_kind(id_kinds, file, events)
@@ -144,10 +147,10 @@ def _format(files: list[Path], config: EventsConfig) -> str:
     return next(iter(found))
 
 
-def _pieces(file: Path, kind: str, config: EventsConfig) -> Iterator[Piece]:
+def _pieces(file: Path, kind: str, config: EventsConfig, bare: bool) -> Iterator[Piece]:
     reader = {"jsonl": read_jsonl, "csv": read_csv, "parquet": read_parquet}[kind]
     try:
-        yield from reader(file, config)
+        yield from reader(file, config, bare)
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
         raise UserError(f"{file}: cannot be read as {kind}: {str(error).splitlines()[0]}") from error
 
@@ -173,12 +176,14 @@ def _stop_if_too_many(rejections: Rejections, read: int, config: EventsConfig) -
 
 
 def _assemble(parts, files, n_train, rejections, config, targets, kind) -> ReadResult:
-    read, later, unsampled = (sum(getattr(p, name) for p in parts) for name in ("read", "later", "unsampled"))
+    told = ("read", "later", "unsampled", "no_numbers")
+    read, later, unsampled, no_numbers = (sum(getattr(p, name) for p in parts) for name in told)
     parts[:] = [part for part in parts if len(part.ts)]  # in place: the caller's list keeps nothing either
     if not parts:
         why = f"{rejections.count:,} rows rejected" if not read else f"{later:,} of {read:,} lie at or after events.before"
         raise UserError(f"{files[0]}: no events to work with in {len(files)} file(s): {why}")
     extra = _join_extra([part.extra for part in parts], kind) if config.extra else None
+    context, dictionaries = _join_context(parts, config)
     # column by column, so that the pieces of one go before the next one is put together
     columns = {name: [getattr(part, name) for part in parts] for name in ("session", "aid", "ts", "type")}
     parts.clear()
@@ -198,10 +203,11 @@ def _assemble(parts, files, n_train, rejections, config, targets, kind) -> ReadR
         order = np.argsort(session, kind="stable")
         session, aid, ts, code = session[order], aid[order], ts[order], code[order]
         extra = extra.take(pa.array(order)) if extra is not None else None
+        context = {name: values[order] for name, values in context.items()}
     unsorted = int(np.sum((ts[1:] < ts[:-1]) & (session[1:] == session[:-1])))
     n = len(ts)
     log = EventLog.from_arrays(
-        session, aid, ts, code, extra=extra, n_sessions=len(sessions), n_items=len(items),
+        session, aid, ts, code, extra=extra, context=context, n_sessions=len(sessions), n_items=len(items),
         types=tuple(targets.types), items=items, sessions=sessions,
     )  # fmt: skip
     per_type = np.bincount(log.type, minlength=len(targets.types))
@@ -215,7 +221,21 @@ def _assemble(parts, files, n_train, rejections, config, targets, kind) -> ReadR
         "files": len(files),
         "types": {name: int(count) for name, count in zip(targets.types, per_type, strict=True)},
     }
-    return ReadResult(log, rejections.table(), counts, from_test)
+    if config.context:
+        counts["no_numbers"] = no_numbers
+    return ReadResult(log, rejections.table(), counts, from_test, context=dictionaries)
+
+
+def _join_context(parts: list[Events], config: EventsConfig) -> tuple[dict[str, np.ndarray], dict[str, pa.Array]]:
+    """(the columns of events.context, the values of the codes among them)."""
+    found, dictionaries = {}, {}
+    for name, kind in config.context.items():
+        chunks = [part.context.pop(name) for part in parts]
+        if kind == "code":
+            found[name], dictionaries[name] = join_codes(chunks)
+        else:
+            found[name] = np.concatenate(chunks)
+    return found, dictionaries
 
 
 def _join_extra(tables: list[pa.Table], kind: str) -> pa.Table:

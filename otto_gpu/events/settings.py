@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from otto_gpu.columns import EVENT_COLUMNS
 from otto_gpu.schema import Name, Section
 
 MOST_BYTES = 1 << 30  # places in a piece of text are int32
@@ -39,6 +40,11 @@ class EventsConfig(Section):
     )
     default_type: str | None = Field(None, description="the type of every event where the log has no type column")
     extra: list[str] = Field([], description="further columns that travel along in events/")
+    context: dict[Name, Literal["code", "number"]] = Field(
+        {},
+        description="column -> code (categories: integers or text) or number: what the log says of every event besides, such "
+        "as the device; in JSONL, keys of the events",
+    )
     delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
     train_file: str | None = Field(None, description="within a data folder: only this file holds the log")
     test_file: str | None = Field(None, description="within a data folder: truncated sessions to predict, where it exists")
@@ -60,6 +66,21 @@ class EventsConfig(Section):
     @classmethod
     def _keys_are_text(cls, value):
         return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("context")
+    @classmethod
+    def _further(cls, value: dict):
+        for name in value:
+            if name in EVENT_COLUMNS:
+                raise ValueError(f"the log has a column {name!r} already")
+        return value
+
+    @model_validator(mode="after")
+    def _apart(self):
+        for name in self.extra:
+            if name in self.context:
+                raise ValueError(f"{name!r} is named in extra and in context; name it once")
+        return self
 
     @model_validator(mode="after")
     def _answers_of_what(self):

@@ -25,7 +25,7 @@ from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, split_log
 from otto_gpu.events.synthetic import synthetic_log
-from otto_gpu.events.typed import save_dictionaries
+from otto_gpu.events.typed import CONTEXT, save_dictionaries
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
 
@@ -51,6 +51,8 @@ def run(
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
                 raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
+    if lacking := [name for name in events.context if name not in log.context]:
+        raise UserError(f"events.context: a generated log has no column {lacking[0]!r}; leave it out")
     table = result.items if items is None else _items(data, items, log, reporter)
     answers = None if result.from_test_file is None else _answers(data, events, targets, reporter)
     further = [] if table is None else [table.ids]
@@ -70,6 +72,11 @@ def run(
     absent = [t for t in targets.types if not counts["types"].get(t)]
     for name in absent:
         reporter.say(f"  the log has no {name}: reported as absent, left out of the weighted score")
+    if counts.get("no_numbers"):
+        reporter.say(f"  events.context: {counts['no_numbers']:,} values are no numbers: counted as missing")
+    for name, values in log.context.items():
+        if not (values >= 0).any() if values.dtype.kind == "i" else np.isnan(values).all():
+            reporter.say(f"  warning: events.context: no event has a value of {name!r}")
     for name in ("rejected", "duplicates", "unsorted"):
         if counts.get(name):
             reporter.say(f"  {name}: {counts[name]:,} of {counts['events']:,} events")
@@ -80,6 +87,8 @@ def run(
     if table is not None:
         by_item(table, log).save(folder / "events" / ATTRIBUTES)
         save_dictionaries(folder / "events" / CODES, table.dictionaries)
+    if log.context:
+        save_dictionaries(folder / "events" / CONTEXT, result.context)
     summary = {"counts": counts, "absent": absent, "periods": {}}
     for name, period in periods.items():
         place = folder / "events" / name

@@ -26,11 +26,13 @@ from otto_gpu.events.settings import EventsConfig
 BLOCK = 4 << 20  # what one thread of pyarrow parses at a time
 WRONG_COLUMNS = "wrong number of columns"
 LONGEST_ROW = 100  # lines that one quoted CSV row may span
+FURTHER = ("extra ", "context ")  # what the names of columns besides an event's own begin with
 ROW_BYTES = 32  # about what a row of session, aid, ts and type takes in memory
 
 
-def _find_columns(file: Path, names: list[str], config: EventsConfig) -> dict[str, int]:
-    """Where session, aid, ts, type and the extra columns stand among the file's columns."""
+def _find_columns(file: Path, names: list[str], config: EventsConfig, bare: bool) -> dict[str, int]:
+    """Where session, aid, ts, type, the extra and the context columns stand among the file's columns. bare: those of the
+    context need not be there."""
     wanted = {SESSION: config.columns.session, AID: config.columns.aid, TS: config.columns.ts}
     kind = config.columns.type
     if kind is not None and (kind in names or config.default_type is None):
@@ -38,6 +40,7 @@ def _find_columns(file: Path, names: list[str], config: EventsConfig) -> dict[st
     found = {}
     keys = {name: (f"events.columns.{name}", column) for name, column in wanted.items()}
     keys |= {f"extra {column}": ("events.extra", column) for column in config.extra}
+    keys |= {f"context {column}": ("events.context", column) for column in config.context if column in names or not bare}
     for name, (key, column) in keys.items():
         if names.count(column) != 1:
             what = "missing column" if column not in names else "more than one column"
@@ -51,18 +54,19 @@ def _piece(columns: dict[str, pa.Array], config: EventsConfig, rows: np.ndarray,
     extra = None
     if config.extra:
         extra = pa.table({name: columns.pop(f"extra {name}") for name in config.extra})
-    return Piece(columns, rows, rejected, extra)
+    context = {name: columns.pop(f"context {name}") for name in config.context if f"context {name}" in columns}
+    return Piece(columns, rows, rejected, extra, context)
 
 
-def read_csv(file: Path, config: EventsConfig) -> Iterator[Piece]:
-    """A header and one event per row; every column comes as bytes, extra columns as text."""
+def read_csv(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[Piece]:
+    """A header and one event per row; every column comes as bytes, extra and context columns as text. bare: as read_log's."""
     wanted, width = None, 0
     for first, text in line_pieces(file, config.chunk_bytes, last_row):
         if wanted is None:
             blank = len(text) - len(text.lstrip(b"\r\n"))
             head = split_lines(text[blank:])[:1] or [b""]
             names = next(csv.reader([head[0].decode(errors="replace").rstrip("\r")], delimiter=config.delimiter), [])
-            wanted, width = _find_columns(file, names, config), len(names)
+            wanted, width = _find_columns(file, names, config, bare), len(names)
             first += text.count(b"\n", 0, blank) + 1
             text = text[blank + len(head[0]) + 1 :]
         if text:
@@ -88,7 +92,7 @@ def _csv_at_once(text: bytes, first: int, wanted: dict[str, int], width: int, co
         return None
     columns = {name: table[str(i)].combine_chunks() for name, i in wanted.items()}
     try:
-        columns |= {name: c.cast(pa.string()) for name, c in columns.items() if name.startswith("extra ")}
+        columns |= {name: c.cast(pa.string()) for name, c in columns.items() if name.startswith(FURTHER)}
     except pa.ArrowInvalid:
         return None
     return _piece(columns, config, np.arange(first, first + table.num_rows, dtype=np.int64), [])
@@ -131,10 +135,11 @@ def _csv_record(lines: list[bytes], i: int, width: int, delimiter: str) -> tuple
     return 1, None, WRONG_COLUMNS if text.count(b'"') % 2 == 0 else "open quote"
 
 
-def read_parquet(file: Path, config: EventsConfig) -> Iterator[Piece]:
+def read_parquet(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[Piece]:
+    """bare: as read_log's."""
     with pq.ParquetFile(file) as source:
         schema = source.schema_arrow
-        wanted = _find_columns(file, schema.names, config)
+        wanted = _find_columns(file, schema.names, config, bare)
         for name in (SESSION, AID):
             _check_id_kind(file, name, schema.field(wanted[name]))
         first = 0

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import NUMBER, YEAR_2200_MS, to_milliseconds
 from otto_gpu.events.ids import dense_ids, encoded
-from otto_gpu.events.items import NO_CODE, NO_TIME
+from otto_gpu.events.items import NO_CODE
 
+CONTEXT = "context.json"  # in events/ of a run: the values of the codes of the events' context
+NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"  # as Python writes it; more digits may not fit in int64
 
 
@@ -23,7 +24,7 @@ def as_words(column: pa.Array, what: str) -> pa.DictionaryArray:
     Integers, whole floats (what is left of integers beside missing values), booleans, text and dictionaries of these; for
     others a UserError, which begins with `what`."""
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    plain = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or _is_text(kind)
+    plain = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or is_text(kind)
     if not plain and not pa.types.is_floating(kind):
         raise UserError(f"{what}: a code is an integer or text, got {kind}")
     column = encoded(column)
@@ -74,7 +75,7 @@ def as_numbers(column: pa.Array, what: str) -> tuple[np.ndarray, int]:
     """(float32 [n], nan where missing; how many values are no numbers: they count as missing)."""
     column = decoded(column)
     kind = column.type
-    if _is_text(kind):
+    if is_text(kind):
         text = column.cast(pa.string())
         bad = pc.and_(pc.not_equal(text, ""), pc.invert(pc.match_substring_regex(text, NUMBER)))
         text = pc.if_else(pc.match_substring_regex(text, NUMBER), text, None)
@@ -91,29 +92,6 @@ def as_numbers(column: pa.Array, what: str) -> tuple[np.ndarray, int]:
     endless = np.isinf(found)  # beyond float32, or given so
     found[endless] = np.nan
     return found, bad + int(endless.sum())
-
-
-def as_times(column: pa.Array, unit: str, what: str) -> tuple[np.ndarray, int]:
-    """(int64 [n], ms, NO_TIME where missing; how many values are no times before the year 2200: they count as missing).
-    UserError where most are none."""
-    column = decoded(column)
-    if _is_text(column.type):
-        column = pc.if_else(pc.equal(column.cast(pa.string()), ""), None, column.cast(pa.string()))
-    if pa.types.is_null(column.type):
-        return np.full(len(column), NO_TIME), 0
-    there = column.is_valid().to_numpy(zero_copy_only=False)
-    if pa.types.is_floating(column.type):
-        there &= ~np.isnan(np.array(pc.fill_null(column, np.nan)))
-    ts, valid = to_milliseconds(column, unit)
-    valid = valid & there & (np.abs(ts) < YEAR_2200_MS)
-    bad = int((there & ~valid).sum())
-    if 2 * bad > there.sum():
-        shown = column[int(np.flatnonzero(there & ~valid)[0])].as_py()
-        raise UserError(
-            f"{what}: {bad:,} of {int(there.sum()):,} values are no times before the year 2200 in the unit {unit!r}, such as "
-            f"{shown!r}"
-        )
-    return np.where(valid, ts, NO_TIME), bad
 
 
 def as_texts(column: pa.Array) -> pa.Array:
@@ -142,7 +120,7 @@ def load_dictionaries(path: Path) -> dict[str, pa.Array]:
     return {name: pa.array(words, None if words else pa.string()) for name, words in found.items()}
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 

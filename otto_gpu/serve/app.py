@@ -181,7 +181,7 @@ def _bounded(service: Service, sessions: list[list]):
     most, found = service.limits.events, sum(map(len, sessions))
     if found > most:
         raise Refused(422, f"the request has {found:,} events, more than {most:,}; send several requests", "sessions")
-    return columns_of(sessions)
+    return columns_of(sessions, service.recommender.config.events)
 
 
 def _with_reasons(recommender: Recommender, events: Events, k: int) -> dict:

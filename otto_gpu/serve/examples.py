@@ -11,6 +11,7 @@ import pyarrow as pa
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import EventsConfig
 from otto_gpu.events.stage import load_ids
+from otto_gpu.events.typed import CONTEXT, load_dictionaries
 from otto_gpu.recommend import SPLIT
 from otto_gpu.serve.messages import PER_SECOND
 
@@ -24,7 +25,7 @@ def load_examples(run_dir: Path, events: EventsConfig, n: int) -> list[dict]:
 
 def load_histories(run_dir: Path, events: EventsConfig, n: int, shortest: int = 1, longest: int | None = None) -> list[dict]:
     """n histories (fewer where there are fewer) spread over the period: [{"session": own id, "events": [{aid, ts, type}]}], ts
-    in the log's unit. shortest, longest: events that they may have."""
+    in the log's unit, with what is known of events.context. shortest, longest: events that they may have."""
     history = EventLog.load(run_dir / "events" / SPLIT / "history.parquet")
     lengths = np.diff(history.starts)
     some = np.flatnonzero((lengths >= shortest) & (lengths <= (longest or lengths.max())))
@@ -32,13 +33,19 @@ def load_histories(run_dir: Path, events: EventsConfig, n: int, shortest: int = 
     own = load_ids(run_dir, "sessions").take(pa.array(chosen)).to_pylist()
     items = load_ids(run_dir, "items")
     logs = [history.of_sessions(session, session + 1) for session in chosen]
-    return [{"session": s, "events": _events(log, items, events)} for s, log in zip(own, logs, strict=True)]
+    words = load_dictionaries(run_dir / "events" / CONTEXT)
+    return [{"session": s, "events": _events(log, items, events, words)} for s, log in zip(own, logs, strict=True)]
 
 
-def _events(log: EventLog, items: pa.Array, events: EventsConfig) -> list[dict]:
+def _events(log: EventLog, items: pa.Array, events: EventsConfig, words: dict[str, pa.Array]) -> list[dict]:
     aids = items.take(pa.array(log.aid)).to_pylist()
     rows = zip(aids, log.ts.tolist(), log.type.tolist(), strict=True)
-    return [{"aid": aid, "ts": own_time(ts, events.ts_unit), "type": log.types[code]} for aid, ts, code in rows]
+    found = [{"aid": aid, "ts": own_time(ts, events.ts_unit), "type": log.types[code]} for aid, ts, code in rows]
+    for name, values in log.context.items():
+        for event, value in zip(found, values.tolist(), strict=True):
+            if value >= 0 if name in words else value == value:  # neither missing nor nan
+                event[name] = words[name][value].as_py() if name in words else value
+    return found
 
 
 def own_time(ts: int, unit: str) -> int | float | str:

@@ -66,7 +66,22 @@ def _integer_or_text(value: int | float) -> int | str:
     return int(value) if -INT64 <= value < INT64 else str(int(value))
 
 
+class _Code:
+    """A value of a column of codes: an integer, text, true or false."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        kinds = [core_schema.bool_schema(strict=True), *_integers(ge=-INT64, lt=INT64), core_schema.str_schema(strict=True)]
+        message = "expected an integer, text, true or false"
+        return core_schema.union_schema(kinds, custom_error_type="code", custom_error_message=message)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema, handler):
+        return {"anyOf": [{"type": "integer"}, {"type": "string"}, {"type": "boolean"}]}
+
+
 Id = Annotated[int | str, _Id]
+Code = Annotated[int | str | bool, _Code]
 
 
 @dataclass(frozen=True)
@@ -216,7 +231,16 @@ def _event_fields(events: EventsConfig, targets: TargetsConfig) -> dict[str, tup
     default = ... if events.default_type is None else events.default_type
     kind = Annotated[str | int, OneOf(tuple(values), tuple(codes))]
     fields["type"] = (kind, Field(default, description="a type's name, or the log's value for it"))
+    for name, field in context_fields(events).items():
+        kind = Code | None if events.context[name] == "code" else Annotated[float, Field(strict=True)] | None
+        told = "what the run does not know is as if it were missing" if events.context[name] == "code" else "a number"
+        fields[field] = (kind, Field(None, alias=name, description=told))
     return fields
+
+
+def context_fields(events: EventsConfig) -> dict[str, str]:
+    """{column of events.context: the field of an event that holds it}; not every column's name could be a field's."""
+    return {name: f"context_{i}" for i, name in enumerate(events.context)}
 
 
 def _time(unit: str) -> tuple:
@@ -229,12 +253,15 @@ def _time(unit: str) -> tuple:
     return kind, about
 
 
-def columns_of(sessions: list[list[Any]]) -> Events:
+def columns_of(sessions: list[list[Any]], config: EventsConfig) -> Events:
     """Of validated events, a list for each session."""
-    made = Events(len(sessions))
+    fields = context_fields(config)
+    made = Events(len(sessions), context={name: [] for name in fields})
     for place, events in enumerate(sessions):
         made.session += [place] * len(events)
         made.aid += [event.aid for event in events]
         made.ts += [event.ts for event in events]
         made.type += [str(event.type) for event in events]
+        for name, field in fields.items():
+            made.context[name] += [getattr(event, field) for event in events]
     return made

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
+from otto_gpu.events.flat import json_column
 from otto_gpu.events.incoming import Incoming
 from otto_gpu.recommend import Recommender
 from otto_gpu.serve.limits import Limits
@@ -34,20 +35,22 @@ class Busy(Exception):
 @dataclass
 class Events:
     """Events of some sessions as columns, in the user's own ids. session: the place of the event's session, from 0; sessions:
-    how many there are, with events or without."""
+    how many there are, with events or without; context: further columns by name, None where missing."""
 
     sessions: int
     session: list[int] = field(default_factory=list)
     aid: list[int | str] = field(default_factory=list)
     ts: list[int | float | str] = field(default_factory=list)
     type: list[str] = field(default_factory=list)
+    context: dict[str, list] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.session)
 
     def table(self) -> pa.Table:
         """As Recommender takes them."""
-        return pa.table({SESSION: pa.array(self.session, pa.int64()), AID: self.items(), TS: self.ts, TYPE: self.type})
+        columns = {SESSION: pa.array(self.session, pa.int64()), AID: self.items(), TS: self.ts, TYPE: self.type}
+        return pa.table(columns | {name: json_column(values) for name, values in self.context.items()})
 
     def items(self) -> pa.Array:
         """The events' items. 7 and '7' are one item: where both kinds occur, all are text."""
@@ -65,6 +68,8 @@ class Events:
             all_of.aid += part.aid
             all_of.ts += part.ts
             all_of.type += part.type
+            for name, values in part.context.items():
+                all_of.context.setdefault(name, []).extend(values)
         return all_of
 
 

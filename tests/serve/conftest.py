@@ -32,13 +32,20 @@ def service(run_dir):
 
 @pytest.fixture(scope="session")
 def worded_dir(tmp_path_factory):
-    """A small run whose log has words of its own: items with markup in their ids, times as text, other names of the types."""
+    """A small run whose log has words of its own: items with markup in their ids, times as text, other names of the types, and
+    a context whose columns no name in Python could have."""
     folder = tmp_path_factory.mktemp("worded")
     log = frame(300)
     log["aid"] = "<b>" + log["aid"].astype(str) + "</b><script>alert(1)</script>"
     log["session"] = "visit " + log["session"].astype(str)
     log["type"] = log["type"].map(OWN_NAMES)
     log["ts"] = log["ts"].astype("datetime64[ms]").dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    events = {"ts_unit": "iso", "types": {own: name for name, own in OWN_NAMES.items()}}
-    config = of_file(events=events, name="worded")
+    log["click os"] = (log["ts"].str[-4:-2].astype(int) % 3).map({0: "a <b>", 1: "7"})
+    log["class"] = log["type"].str.len() / 2
+    events = {
+        "context": {"click os": "code", "class": "number"},
+        "ts_unit": "iso",
+        "types": {own: name for name, own in OWN_NAMES.items()},
+    }
+    config = of_file(events=events, features={"families": ["session", "recall", "context"]}, name="worded")
     return run_pipeline(config, data=write_parquet(folder / "log.parquet", log), run_dir=folder / "run").run_dir

@@ -246,8 +246,15 @@ def test_a_log_with_words_of_its_own(worded_dir):
             assert session["session"].startswith("visit ") and events[0]["ts"].endswith("Z")
             expected = lists(recommender, events)
             assert service.post("/recommend", {"events": events}).json["lists"] == expected
+            assert {e.get("click os") for e in events} <= {"a <b>", 7, "7", None} and all("class" in e for e in events)
+            strange = [e | {"click os": "no code of the run", "class": None} for e in events]
+            bare = [{name: e[name] for name in ("aid", "ts", "type")} for e in events]
+            same = [service.post("/recommend", {"events": other}).json["lists"] for other in (strange, bare)]
+            assert same[0] == same[1] == lists(recommender, bare)
             own = [e | {"type": OWN_NAMES[e["type"]]} for e in events]
             assert service.post("/recommend", {"events": own}).json["lists"] == expected
+        is_problem(service.post("/recommend", {"events": [events[0] | {"click os": ["a"]}]}), 422, "events[0].click os")
+        is_problem(service.post("/recommend", {"events": [events[0] | {"class": "2"}]}), 422, "events[0].class")
         bad = [events[0] | {"ts": "yesterday"}]
         assert "ts is not a time" in is_problem(service.post("/recommend", {"events": bad}), 422, "body")
         is_problem(service.post("/recommend", {"events": [events[0] | {"ts": TS}]}), 422, "events[0].ts")
