@@ -111,12 +111,14 @@ def _jsonl(file: Path, wanted: dict[str, str], delimiter: str, optional) -> pa.T
 
 
 def json_column(values: list) -> pa.Array:
-    """Values of JSON as Arrow infers them; numbers among text turn to text."""
+    """Values of JSON as Arrow infers them, nan as missing; numbers among text turn to text."""
     try:
-        return pa.array(values)
+        return pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array(list(map(_text, values)), pa.string())
 
 
 def _text(value) -> str | None:
-    return value if value is None or isinstance(value, str) else orjson.dumps(value).decode()
+    if value is None or isinstance(value, str):
+        return value
+    return orjson.dumps(value).decode() if value == value else None

@@ -13,6 +13,7 @@ import pyarrow as pa
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Checker, Piece
+from otto_gpu.events.flat import json_column
 from otto_gpu.events.ids import dense_ids, may_be_ids
 from otto_gpu.events.items import NO_CODE
 from otto_gpu.events.log import EventLog
@@ -127,7 +128,9 @@ class Reader:
                 return pa.Table.from_pandas(events, preserve_index=False).combine_chunks()
             if isinstance(events, (list, tuple)) and all(isinstance(e, dict) for e in events):
                 names = dict.fromkeys(name for event in events for name in event)
-                return pa.table({name: [event.get(name) for event in events] for name in names})
+                columns = {name: [event.get(name) for event in events] for name in names}
+                further = self._events.context
+                return pa.table({name: json_column(c) if name in further else c for name, c in columns.items()})
         except (ValueError, TypeError, OverflowError, NotImplementedError) as error:  # as which Arrow and pandas refuse cells
             raise UserError(f"events: a column holds values of more than one kind: {str(error).splitlines()[0]}") from None
         raise UserError(f"events must be a data frame, an Arrow table or a list of dicts, got {type(events).__name__}")

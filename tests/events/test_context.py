@@ -136,7 +136,7 @@ def test_new_sessions_bring_them_or_not(whole):
         event | {"ts": T0 + 3},
     ]
     frame = pd.DataFrame(given)
-    for events in (frame, pa.Table.from_pandas(frame.assign(zip=[10.0, 9.0, np.nan, np.nan]))):
+    for events in (frame, given, frame.to_dict("records"), pa.Table.from_pandas(frame.assign(zip=[10.0, 9.0, np.nan, np.nan]))):
         found = reader.read(events).log.context
         assert found["device"].tolist() == [1, -1, -1] and found["zip"].tolist() == [2, 1, -1]
         assert np.array_equal(found["seconds"], [3, np.nan, np.nan], equal_nan=True)
