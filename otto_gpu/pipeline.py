@@ -244,7 +244,11 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
             candidates,
         ),
         "features": (("features",), lambda: [dump(c.features), device.kind], features),
-        "rankers": (("models",), lambda: [dump(c.ranking, "scoring"), device.kind, threads], rankers),
+        "rankers": (
+            ("models",),
+            lambda: [dump(c.ranking, "scoring"), c.ranking.metrics(c.targets), device.kind, threads],
+            rankers,
+        ),
         "predictions": (("predictions",), lambda: c.ranking.scoring, predictions),
         "blend": (("blend.json",), lambda: [dump(c.blend), c.targets.k, c.targets.metric], blend),
         # metrics.json comes last: where it is, all of them are

@@ -9,7 +9,7 @@ same tree at the same time, at the same depth.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit, prange
@@ -40,7 +40,31 @@ class Forest:
         model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]
         if model.get("name") != "gbtree" or any(any(tree["split_type"]) for tree in model["model"]["trees"]):
             return None
-        trees = [_Tree(tree) for tree in model["model"]["trees"]]
+        whole = cls._of_trees([_Tree(tree) for tree in model["model"]["trees"]], most_depth)
+        if whole is None:
+            return None
+        # what stands before the trees depends on the objective; XGBoost knows, and adds the fewest trees to it in one round
+        one, row = booster[:1], np.zeros((1, booster.num_features()), np.float32)
+        one.set_param({"device": "cpu"})
+        known = one.inplace_predict(row, predict_type="margin", validate_features=False)[0]
+        n = len(one.get_dump())
+        grown = cls(whole.columns[:n], whole.thresholds[:n], whole.missing[:n], whole.leaves[:n], 0.0).margins(row)[0]
+        return replace(whole, base=float(known) - float(grown))
+
+    @classmethod
+    def of_lightgbm(cls, text: str, most_depth: int = MOST_DEPTH) -> Forest | None:
+        """Of LightGBM's trees as its text tells them, on the host; None where they are too deep, or no plain ones with numbers.
+
+        Its sums are of float64, and rounded at the end: ours, of float32, agree up to that rounding.
+        """
+        head, *told = text.split("\nTree=")
+        if "\naverage_output" in head:  # a random forest's
+            return None
+        trees = [_lightgbm_tree(tree) for tree in told]
+        return None if any(tree is None for tree in trees) else cls._of_trees(trees, most_depth)
+
+    @classmethod
+    def _of_trees(cls, trees: list[_Tree], most_depth: int) -> Forest | None:
         depth = max((tree.depth(0) for tree in trees), default=0)
         if not 0 < depth <= most_depth:
             return None
@@ -49,13 +73,7 @@ class Forest:
         leaves = np.zeros((len(trees), 2**depth), np.float32)
         for t, tree in enumerate(trees):
             tree.write(0, 0, columns[t], thresholds[t], missing[t], leaves[t])
-        # what stands before the trees depends on the objective; XGBoost knows, and adds the fewest trees to it in one round
-        one, row = booster[:1], np.zeros((1, booster.num_features()), np.float32)
-        one.set_param({"device": "cpu"})
-        known = one.inplace_predict(row, predict_type="margin", validate_features=False)[0]
-        n = len(one.get_dump())
-        grown = cls(columns[:n], thresholds[:n], missing[:n], leaves[:n], 0.0).margins(row)[0]
-        return cls(columns, thresholds, missing, leaves, float(known) - float(grown))
+        return cls(columns, thresholds, missing, leaves, 0.0)
 
     def margins(self, rows: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
         """float32 [m] of float32 [m, n], where they lie; on a GPU quickest if they lie column by column (order F). columns: the
@@ -72,7 +90,8 @@ class Forest:
 
 
 class _Tree:
-    """One of XGBoost's trees, as its JSON has it."""
+    """One of XGBoost's trees, as its JSON has it, or another in that form: what has no children is a leaf, whose value stands
+    among the conditions."""
 
     def __init__(self, tree: dict):
         self._left, self._right = tree["left_children"], tree["right_children"]
@@ -95,6 +114,44 @@ class _Tree:
             missing[place] = not self._default_left[node]
             self.write(self._left[node], 2 * place + 1, columns, thresholds, missing, leaves)
             self.write(self._right[node], 2 * place + 2, columns, thresholds, missing, leaves)
+
+
+CATEGORICAL, DEFAULT_LEFT = 1, 2  # bits of LightGBM's decision_type; those above say which values are missing
+NONE_MISSING, ZERO_MISSING = 0, 1
+ZERO = np.float32(1e-35)  # values up to here are 0 for it
+
+
+def _lightgbm_tree(told: str) -> _Tree | None:
+    """From its lines in a model's text; None where it is no plain tree with numbers.
+
+    LightGBM goes left where a value is at most the threshold, in float64: we go right where it is at least the next float32.
+    """
+    lines = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+    kinds = np.array(lines.get("decision_type", "").split(), np.int64)
+    missing = kinds >> 2
+    if lines.get("is_linear", "0") != "0" or (kinds & CATEGORICAL).any() or (missing == ZERO_MISSING).any():
+        return None
+    thresholds = np.array(lines.get("threshold", "").split(), np.float64)
+    with np.errstate(over="ignore"):
+        rounded = thresholds.astype(np.float32)
+    above = np.where(rounded > thresholds, rounded, np.nextafter(rounded, np.float32(np.inf)))
+    above = np.where(np.abs(thresholds) <= ZERO, np.where(thresholds < 0, -ZERO, np.nextafter(ZERO, np.float32(1))), above)
+    above[thresholds == np.inf] = np.nan  # nothing is greater: missing values alone go right
+    # where training met no missing value, one is taken for 0
+    left = np.where(missing == NONE_MISSING, thresholds >= 0, (kinds & DEFAULT_LEFT) > 0)
+    leaves = np.array(lines["leaf_value"].split(), np.float64)
+    none, inner = [-1] * len(leaves), len(kinds)
+
+    def children(side: str) -> list[int]:
+        return [c if c >= 0 else inner + ~c for c in map(int, lines.get(side, "").split())] + none
+
+    return _Tree(
+        {
+            "left_children": children("left_child"), "right_children": children("right_child"),
+            "split_indices": np.array(lines.get("split_feature", "").split(), np.int64),
+            "split_conditions": np.concatenate([above, leaves]), "default_left": left,
+        }
+    )  # fmt: skip
 
 
 @njit(parallel=True, cache=True)

@@ -18,6 +18,7 @@ from otto_gpu.device import Device
 from otto_gpu.device.arrays import arrays_of
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.ranking.rankers import Ranker, load_ranker
 from otto_gpu.ranking.scoring import scoring_backend, take_columns, take_rows
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.run.directory import write_atomically
@@ -26,15 +27,6 @@ from otto_gpu.schema import nearest
 NAMES = "features.json"
 POOL = "all_targets"  # the folder of the models that were trained on the rows of all targets
 TARGET = "target"  # their last column: the code of the target
-
-
-def load_ranker(name: str):
-    """The registry of rankers: a module with prepare, train, load, columns_of, predict and importance."""
-    if name != "xgboost":
-        raise UserError(f"ranking.ranker: unknown ranker {name!r}; {nearest(name, ['xgboost'])}")
-    from otto_gpu.ranking.rankers import xgb
-
-    return xgb
 
 
 def cascade_column(target: str) -> str:
@@ -50,11 +42,17 @@ def training_order(targets, cascade: dict[str, tuple[str, ...]]) -> list[str]:
     return list(TopologicalSorter({t: cascade.get(t, ()) for t in targets}).static_order())
 
 
+def ranker_of(config: RankingConfig, group: str) -> Ranker:
+    """Of a group by its name."""
+    return load_ranker(config.groups[group].ranker or config.ranker)
+
+
 def model_files(run_dir: Path, config: RankingConfig, folder: str) -> dict[str, dict[int, Path]]:
     """{group: {fold: file}} of the models that are there, below models/, without groups that have none."""
     found: dict[str, dict[int, Path]] = {}
     for group in config.groups:
-        files = {k: run_dir / "models" / folder / group / f"fold-{k}.ubj" for k in range(config.folds)}
+        ending = ranker_of(config, group).ENDING
+        files = {k: run_dir / "models" / folder / group / f"fold-{k}.{ending}" for k in range(config.folds)}
         there = {k: file for k, file in files.items() if file.is_file()}
         if there:
             found[group] = there
@@ -90,26 +88,26 @@ class Ensemble:
 
 
 class Models:
-    """The rankers of all targets that have any. ensembles: {target: Ensemble}, earlier targets of the cascade first; way: how
-    they score what lies on a GPU."""
+    """The rankers of all targets that have any. rankers: {group: the kind of its models}; ensembles: {target: Ensemble},
+    earlier targets of the cascade first; way: how they score what lies on a GPU."""
 
-    def __init__(self, ranker, ensembles: dict[str, Ensemble], way: str):
-        self._ranker, self.ensembles, self._way = ranker, ensembles, way
+    def __init__(self, rankers: dict[str, Ranker], ensembles: dict[str, Ensemble], way: str):
+        self._rankers, self.ensembles, self._way = rankers, ensembles, way
 
     @classmethod
     def load(cls, run_dir: Path, config: RankingConfig, targets: TargetsConfig, device: Device, threads: int) -> Models:
         facts = json.loads((run_dir / "models" / NAMES).read_text())
-        ranker, ensembles = load_ranker(config.ranker), {}
+        rankers, ensembles = {group: ranker_of(config, group) for group in config.groups}, {}
         for target in training_order(targets.names, config.cascade):
             if target in facts:
                 folder, names = facts[target]["folder"], tuple(facts[target]["columns"])
                 groups = {
-                    group: {k: ranker.load(file, device.kind, threads) for k, file in files.items()}
+                    group: {k: rankers[group].load(file, device.kind, threads) for k, file in files.items()}
                     for group, files in model_files(run_dir, config, folder).items()
                 }
                 earlier = tuple(t for t in config.cascade.get(target, ()) if cascade_column(t) in names)
                 ensembles[target] = Ensemble(names, earlier, targets.code(target) if folder == POOL else None, groups)
-        return cls(ranker, ensembles, scoring_backend(config.scoring, device.kind))
+        return cls(rankers, ensembles, scoring_backend(config.scoring, device.kind))
 
     def groups(self, target: str) -> tuple[str, ...]:
         """Whose scores there are; empty for a target that was not trained."""
@@ -118,8 +116,8 @@ class Models:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Those of the catalogue that any model takes, in its order; the others are never read."""
-        of_fold = [models for ensemble in self.ensembles.values() for models in ensemble.groups.values()]
-        used = {name for models in of_fold for model in models.values() for name in self._ranker.columns_of(model)}
+        of_fold = [(self._rankers[g], models) for e in self.ensembles.values() for g, models in e.groups.items()]
+        used = {name for ranker, models in of_fold for model in models.values() for name in ranker.columns_of(model)}
         return tuple(name for name in self._catalogue if name in used)
 
     @property
@@ -164,10 +162,10 @@ class Models:
         for target, ensemble in self.ensembles.items():
             for name, values in ensemble.further(result, len(rows)).items():
                 rows[:, self._names.index(name)] = xp.asarray(values)
-            for g, of_fold in enumerate(ensemble.groups.values()):
+            for g, (group, of_fold) in enumerate(ensemble.groups.items()):
                 # where a fold has no model no other one may speak: all of them have seen its sessions
                 models = of_fold.values() if fold is None else [of_fold[fold]] if fold in of_fold else []
-                said = [self._ranker.predict(m, rows, self._names, self._way) for m in models]
+                said = [self._rankers[group].predict(m, rows, self._names, self._way) for m in models]
                 if said:
                     result[target][:, g] = np.mean(said, axis=0, dtype=np.float64)
 
@@ -188,7 +186,7 @@ class Models:
         gives = np.zeros(len(ensemble.names) + 1)
         for group, models in ensemble.groups.items():
             for model in models.values():
-                found = self._ranker.contributions(model, rows, ensemble.names)
+                found = self._rankers[group].contributions(model, rows, ensemble.names)
                 gives += found * weighted[group] / sum(weighted.values()) / len(models)
         return ensemble.names, rows[0], gives[:-1], float(gives[-1])
 

@@ -1,5 +1,5 @@
-"""Settings of a group by trial: Optuna's TPE sampler proposes, the held-out folds judge, by the mean of their AUC, or of their
-NDCG@20 where the objective ranks.
+"""Settings of a group by trial: Optuna's TPE sampler proposes, the held-out folds judge, by the mean of the figure that stops
+the group's models early.
 
 models/{target}/{group}/search.json holds the trials in their order. It is written after each one, so that a search that was
 killed goes on with the next. Every trial is drawn by a sampler of its own seed from what the trials before it found: a search
@@ -27,6 +27,8 @@ except ImportError as error:
 # where each setting is searched; the first trial, the group's own settings, may lie outside
 RANGES = {
     "depth": IntDistribution(2, 8),
+    "leaves": IntDistribution(4, 127, log=True),
+    "leaf_rows": IntDistribution(5, 500, log=True),
     "bins": CategoricalDistribution((16, 32, 64, 128, 256)),
     "learning_rate": FloatDistribution(0.03, 0.3, log=True),
     "colsample": FloatDistribution(0.05, 1.0, log=True),
@@ -59,11 +61,16 @@ def _over(search: Search, trials: list[dict]) -> bool:
     return sum(t["seconds"] for t in trials) >= search.seconds or (search.trials is not None and len(trials) >= search.trials)
 
 
+def _searched(search: Search, group: Group) -> list[str]:
+    """What the group's kind has of it."""
+    return [name for name in search.parameters if name not in group.foreign]
+
+
 def _proposed(search: Search, group: Group, trials: list[dict]) -> dict:
     """The next trial's settings; of the first trial those that the group has."""
     if not trials:
-        return {name: getattr(group, name) for name in search.parameters}
-    ranges = {name: RANGES[name] for name in search.parameters}
+        return {name: getattr(group, name) for name in _searched(search, group)}
+    ranges = {name: RANGES[name] for name in _searched(search, group)}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(n_startup_trials=search.startup, seed=search.seed + len(trials))
     study = optuna.create_study(direction="maximize", sampler=sampler)

@@ -5,29 +5,41 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_serializer
 
-from otto_gpu.schema import Name, Section
+from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.ranking.rankers import OBJECTIVES, RANKERS
+from otto_gpu.schema import Name, Section, nearest
 
 RECALL = "recall"  # the hand-set order of the candidates, as one more group of the blend
+
+
+Kind = Literal[tuple(RANKERS)]
+OWN = {setting: name for name, kind in RANKERS.items() for setting in kind.own}  # settings that one kind alone has
 
 
 class Group(Section):
     """Rankers that are alike: one model per target and fold. Their scores count as one in the blend."""
 
-    objective: Literal["binary:logistic", "rank:pairwise", "rank:ndcg"] = Field(
-        "binary:logistic",
-        description="rank: rows of a session against each other, judged by NDCG@20; binary: every row for itself, by AUC",
+    ranker: Kind | None = Field(None, description="the kind of the models; null: ranking.ranker")
+    objective: Literal[tuple(OBJECTIVES)] = Field(
+        next(iter(OBJECTIVES)),
+        description="binary:logistic (xgboost's default) and binary (lightgbm's) take every row for itself and stop early by "
+        "AUC. The others compare the rows of a session and stop by the task's metric: MRR@k, or NDCG@k for all others, which "
+        "moves more evenly than recall. Of xgboost: rank:pairwise, rank:ndcg, softmax (cross entropy over the session's rows); "
+        "of lightgbm: lambdarank, rank_xendcg (a softmax, too)",
     )
-    depth: int = Field(4, ge=1, le=20, description="of a tree")
-    bins: int = Field(64, ge=2, le=1024, description="values that a feature is rounded to (XGBoost's max_bin)")
+    depth: int = Field(4, ge=1, le=20, description="of a tree (xgboost only)")
+    leaves: int = Field(31, ge=2, le=10_000, description="of a tree, which grows leaf by leaf (lightgbm only: num_leaves)")
+    leaf_rows: int = Field(20, ge=1, description="rows that a leaf must hold (lightgbm only: min_data_in_leaf)")
+    bins: int = Field(64, ge=2, le=1024, description="values that a feature is rounded to (max_bin)")
     learning_rate: float = Field(0.1, gt=0, le=1, description="how much a tree adds")
     columns: int | None = Field(
         128, ge=1, description="columns that a model takes: those with the most gain in a first, small model; null: all"
     )
     colsample: float = Field(0.5, gt=0, le=1, description="share of its columns that a tree sees")
     subsample: float = Field(0.8, gt=0, le=1, description="share of the rows that a tree sees")
-    min_child_weight: float = Field(5.0, ge=0, description="what a leaf must weigh (XGBoost's sum of second derivatives)")
+    min_child_weight: float = Field(5.0, ge=0, description="what a leaf must weigh: the sum of its second derivatives")
     reg_lambda: float = Field(10.0, ge=0, description="how strongly a leaf's value is drawn to zero (L2)")
     rounds: int = Field(400, ge=1, description="trees at most")
     early_stopping: int = Field(30, ge=1, description="rounds without a better figure on the held-out fold")
@@ -37,15 +49,41 @@ class Group(Section):
     @property
     def by_session(self) -> bool:
         """Whether the objective compares the rows of a session with each other only."""
-        return self.objective.startswith("rank:")
+        return OBJECTIVES[self.objective]
+
+    def metric(self, targets: TargetsConfig) -> str:
+        """The figure on the held-out fold that says how many rounds are best."""
+        if not self.by_session:
+            return "auc"
+        # recall and hit rate jump from hit to hit, and are the same for most rounds
+        return f"{'mrr' if getattr(targets, 'metric', 'recall') == 'mrr' else 'ndcg'}@{targets.k}"
 
     @property
-    def metric(self) -> str:
-        """The figure on the held-out fold that says how many rounds are best."""
-        return "ndcg@20" if self.by_session else "auc"
+    def foreign(self) -> set[str]:
+        """The settings that are another kind's only."""
+        return OWN.keys() - RANKERS[self.ranker or next(iter(RANKERS))].own
+
+    @model_serializer(mode="wrap")
+    def _own_settings(self, dump):
+        return {name: value for name, value in dump(self).items() if name not in self.foreign}
+
+    def of_kind(self, name: str) -> Group:
+        """The same with its kind named, `name` where it names none. ValueError for another kind's objective or setting."""
+        group = self.model_copy(update={"ranker": self.ranker or name})
+        kind = RANKERS[group.ranker]
+        if "objective" not in self.model_fields_set:
+            group = group.model_copy(update={"objective": next(iter(kind.objectives))})
+        if group.objective not in kind.objectives:
+            raise ValueError(f"{group.ranker} has no objective {group.objective!r}: it has {', '.join(kind.objectives)}")
+        for setting in sorted(group.foreign & self.model_fields_set):
+            own = f"; it has {', '.join(kind.own)}" if kind.own else ""
+            raise ValueError(f"{group.ranker} has no setting {setting!r}, which is {OWN[setting]}'s{own}")
+        return group
 
 
-Parameter = Literal["depth", "bins", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"]
+Parameter = Literal[
+    "depth", "leaves", "leaf_rows", "bins", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"
+]
 
 
 class Search(Section):
@@ -54,9 +92,9 @@ class Search(Section):
     seconds: float = Field(600.0, gt=0, description="per target and group; a trial that has begun is finished")
     trials: int | None = Field(None, ge=1, description="stop after so many, if the seconds are not over before")
     parameters: tuple[Parameter, ...] = Field(
-        ("depth", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"),
+        ("depth", "leaves", "leaf_rows", "learning_rate", "colsample", "subsample", "min_child_weight", "reg_lambda"),
         min_length=1,
-        description="of the group, that are searched",
+        description="of the group, that are searched; of a group whose kind has no such setting, the others",
     )
     startup: int = Field(8, ge=1, description="trials at random before the sampler draws conclusions")
     seed: int = Field(42, ge=0, description="of the trials")
@@ -65,7 +103,7 @@ class Search(Section):
 class RankingConfig(Section):
     """The rankers: a model per target, group and fold of the validation period's sessions."""
 
-    ranker: str = Field("xgboost", description="by name, from the registry of rankers")
+    ranker: str = Field("xgboost", description=f"the kind of models of groups that name none: {' or '.join(RANKERS)}")
     folds: int = Field(4, ge=2, le=20, description="parts of the sessions; a model sees all but one, and is judged on that")
     seed: int = Field(42, ge=0, description="of the folds and of the models")
     groups: dict[Name, Group] = Field({"binary": Group()}, min_length=1, description="by name; given, they are all there are")
@@ -84,19 +122,37 @@ class RankingConfig(Section):
     scoring: Literal["auto", "xgboost", "nvforest", "forest"] = Field(
         "auto",
         description="how trees are scored on CUDA: by XGBoost's prediction, by nvForest or by a kernel of our own (trees up to "
-        "depth 8; deeper ones by XGBoost); auto: xgboost. On the CPU the kernel scores shallow trees and XGBoost the others",
+        "depth 8; deeper ones by XGBoost); auto: xgboost. LightGBM's trees are scored by the kernel, deeper ones on the host. "
+        "On the CPU the kernel scores shallow trees and their library the others",
     )
     cascade: dict[str, tuple[str, ...]] = Field(
         {}, description="target -> earlier targets, whose out-of-fold scores are columns of its rows"
     )
     search: Search | None = Field(None, description="look for better settings of the groups; null: they stay as they are")
 
+    def metrics(self, targets: TargetsConfig) -> dict[str, str]:
+        """{group: the figure that says how many rounds are best}"""
+        return {name: group.metric(targets) for name, group in self.groups.items()}
+
+    @field_validator("ranker")
+    @classmethod
+    def _known(cls, ranker):
+        if ranker not in RANKERS:
+            raise ValueError(f"unknown ranker {ranker!r}; {nearest(ranker, RANKERS)}")
+        return ranker
+
     @field_validator("groups")
     @classmethod
-    def _names(cls, groups):
+    def _of_their_kinds(cls, groups, info: ValidationInfo):
         if RECALL in groups:
             raise ValueError(f"the group name {RECALL!r} means the hand-set order and cannot be given")
-        return groups
+        made = {}
+        for name, group in groups.items():
+            try:
+                made[name] = group.of_kind(info.data.get("ranker", next(iter(RANKERS))))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return made
 
     @field_validator("cascade")
     @classmethod

@@ -20,9 +20,9 @@ from otto_gpu.ranking.models import (
     TARGET,
     Models,
     cascade_column,
-    load_ranker,
     mean_margin,
     model_files,
+    ranker_of,
     save_facts,
     training_order,
 )
@@ -38,13 +38,17 @@ def train(
     folder: Path, run_dir: Path, config: RankingConfig, targets: TargetsConfig, device: Device, threads: int,
     reporter: Reporter, workers: Workers = IN_PROCESS,
 ) -> dict:  # fmt: skip
-    """models/{target}/{group}/fold-{k}.ubj with fold-{k}.json (log, importance), search.json where there is a search, and
-    models/features.json: {target with models: {"folder": below models/, "columns": [those that they take]}}."""
-    load_ranker(config.ranker)  # what is missing is said at the beginning
+    """models/{target}/{group}/fold-{k} as the group's kind saves it, with fold-{k}.json (log, importance), search.json where
+    there is a search, and models/features.json: {target with models: {"folder": below models/, "columns": [those that they
+    take]}}."""
+    for group in config.groups:
+        ranker_of(config, group)  # what is missing is said at the beginning
     scoring_backend(config.scoring, device.kind)
     order = training_order(targets.names, config.cascade)
     files = sorted((run_dir / "features" / SPLIT).glob("part-*.parquet"))
-    catalogue = tuple(c["name"] for c in json.loads((run_dir / "features/catalogue.json").read_text()))
+    declared = json.loads((run_dir / "features/catalogue.json").read_text())
+    catalogue = tuple(c["name"] for c in declared)
+    categorical = frozenset(c["name"] for c in declared if c.get("categorical"))
     finished: dict[str, tuple[str, tuple[str, ...]]] = {}
     poor, each = [], len(config.groups) * config.folds
     (folder / "models").mkdir(exist_ok=True)
@@ -54,10 +58,11 @@ def train(
 
     def fit(samples: Samples | Pooled, place: str, names: tuple[str, ...], advance: Callable[[int], None], what: str) -> None:
         cache = folder / "cache"  # no output: it goes when the stage is done
-        trainer = Trainer(folder / "models" / place, cache, samples, names, config, device, threads)
+        trainer = Trainer(folder / "models" / place, cache, samples, names, config, device, threads, targets, categorical)
         groups = trainer.groups(reporter, workers)
         for name, scores in trainer.train(groups, advance, workers).items():
-            told = f"eval-{groups[name].metric} {np.mean(scores):.4f} (mean of {len(scores)} folds)" if scores else "no model"
+            metric = f"eval-{groups[name].metric(targets)}"
+            told = f"{metric} {np.mean(scores):.4f} (mean of {len(scores)} folds)" if scores else "no model"
             reporter.say(f"  {what}, {name}: {samples.rows:,} rows, {samples.positives:,} positives, {told}")
 
     def finish(target: str, place: str, names: tuple[str, ...]) -> None:
@@ -89,7 +94,8 @@ def train(
                 for target in poor:
                     finish(target, POOL, (*catalogue, TARGET))
     save_facts(folder, finished)
-    return {"models": len(list((folder / "models").rglob("*.ubj")))}
+    places = dict.fromkeys(place for place, _ in finished.values())
+    return {"models": sum(len(files) for p in places for files in model_files(folder, config, p).values())}
 
 
 @dataclass(frozen=True)

@@ -15,22 +15,24 @@ from tempfile import mkdtemp
 import numpy as np
 
 from otto_gpu.device import Device
+from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.features.sampling import drawn_sessions
 from otto_gpu.ranking.folds import fold_of
-from otto_gpu.ranking.models import load_ranker
+from otto_gpu.ranking.rankers import Ranker, load_ranker
 from otto_gpu.ranking.samples import Pooled, Samples
 from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.run.directory import write_atomically
 from otto_gpu.run.progress import Reporter
 from otto_gpu.run.workers import IN_PROCESS, Shared, Workers
 
+OTTO = TargetsConfig()
 PREPARED_SHARE = 0.5  # of a GPU's free memory; training takes some of the rest
 
 
 @dataclass
 class Trainer(Shared):
     """place: the folder of the target's models; cache: a folder for rows that memory does not hold; names: the rows' columns;
-    threads: of all models side by side."""
+    threads: of all models side by side; categorical: the names of the columns of categories."""
 
     place: Path
     cache: Path
@@ -39,6 +41,8 @@ class Trainer(Shared):
     config: RankingConfig
     device: Device
     threads: int
+    targets: TargetsConfig = OTTO
+    categorical: frozenset[str] = frozenset()
 
     @cached_property
     def _fold_bytes(self) -> int:
@@ -75,9 +79,12 @@ class Trainer(Shared):
     def _of_fold(self, fold: int, inside: bool) -> Callable[[np.ndarray], np.ndarray]:
         return lambda session: (fold_of(session, self.config.folds, self.config.seed) == fold) == inside
 
-    def _some(self, keep: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-        """Of the sessions that are kept as many as a first look takes."""
-        share = load_ranker(self.config.ranker).LOOKED_AT / max(self.samples.rows, 1)
+    def ranker(self, group: Group) -> Ranker:
+        return load_ranker(group.ranker or self.config.ranker)
+
+    def _some(self, keep: Callable[[np.ndarray], np.ndarray], rows: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Of the sessions that are kept as many as a first look at so many rows takes."""
+        share = rows / max(self.samples.rows, 1)
         return lambda session: keep(session) & drawn_sessions(session, share, self.config.seed)
 
     def groups(self, reporter: Reporter, workers: Workers = IN_PROCESS) -> dict[str, Group]:
@@ -92,10 +99,11 @@ class Trainer(Shared):
             place.mkdir(parents=True, exist_ok=True)
             judge = partial(self._judge, workers=workers)
             result[name], record = best_settings(place / "search.json", self.config.search, group, judge)
-            trials = record["trials"]
+            trials, metric = record["trials"], group.metric(self.targets)
+            best = trials[record["best"]]
             reporter.say(
-                f"  {self.place.name}, {name}: {len(trials)} trials, eval-{group.metric} {trials[0]['score']:.4f} -> "
-                f"{trials[record['best']]['score']:.4f} with {json.dumps(trials[record['best']]['params'])}"
+                f"  {self.place.name}, {name}: {len(trials)} trials, eval-{metric} {trials[0]['score']:.4f} -> "
+                f"{best['score']:.4f} with {json.dumps(best['params'])}"
             )
         return result
 
@@ -126,23 +134,25 @@ class Trainer(Shared):
 
     def _train_fold(self, group: Group, fold: int) -> tuple:
         """(model, log)"""
-        ranker = load_ranker(self.config.ranker)
+        ranker = self.ranker(group)
         kind, prepared = self._prepared.get(fold, (None, None))
-        if kind != ranker.alike(group):
+        mine = ranker, ranker.alike(group)
+        if kind != mine:
             prepared, self._prepared[fold] = None, (None, None)  # the old rows go before the new ones come
             held_out, others = (self._of_fold(fold, inside) for inside in (True, False))
             columns = ranker.choose_columns(
-                group, lambda: self.samples.batches(self._some(others)), self.names, self.device.kind, self._each,
-                self.config.seed,
+                group, lambda: self.samples.batches(self._some(others, ranker.LOOKED_AT)), self.names, self.device.kind,
+                self._each, self.config.seed, categorical=self.categorical,
             )  # fmt: skip
             prepared = ranker.prepare(
                 group, lambda: self.samples.batches(others), lambda: self.samples.batches(held_out), self.names, self._each,
                 self._new_cache() if self._fold_bytes > self._kept else None, columns, self.device.kind,
+                categorical=self.categorical,
             )  # fmt: skip
             again = len(self.config.groups) > 1 or self.config.search is not None  # somebody may ask for them once more
             if again and self.config.folds * self._fold_bytes <= self._kept:
-                self._prepared[fold] = ranker.alike(group), prepared
-        return ranker.train(group, prepared, self.device.kind, self._each, self.config.seed + fold)
+                self._prepared[fold] = mine, prepared
+        return ranker.train(group, prepared, self.device.kind, self._each, self.config.seed + fold, self.targets)
 
 
 def _judge_fold(trainer: Trainer, task: tuple[Group, int]) -> float:
@@ -153,10 +163,11 @@ def _judge_fold(trainer: Trainer, task: tuple[Group, int]) -> float:
 def _train_and_keep(trainer: Trainer, task: tuple[str, Group, int]) -> float:
     """The best figure on the fold."""
     name, group, fold = task
-    model_path, log_path = (trainer.place / name / f"fold-{fold}.{kind}" for kind in ("ubj", "json"))
+    ranker = trainer.ranker(group)
+    model_path, log_path = (trainer.place / name / f"fold-{fold}.{ending}" for ending in (ranker.ENDING, "json"))
     if not log_path.exists():  # written last: model and log are there together
         model, log = trainer._train_fold(group, fold)
-        log["importance"] = load_ranker(trainer.config.ranker).importance(model, trainer.names)
-        write_atomically(model_path, lambda p: p.write_bytes(bytes(model.save_raw("ubj"))))
+        log["importance"] = ranker.importance(model, trainer.names)
+        write_atomically(model_path, lambda p: ranker.save(model, p))
         write_atomically(log_path, lambda p: p.write_text(json.dumps(log)))
     return json.loads(log_path.read_text())["best_score"]

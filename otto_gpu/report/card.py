@@ -209,7 +209,7 @@ def _models(record: Record) -> list[Table]:
         for group, folds in made.items():
             scores = ", ".join(words.share(f.best_score) for f in folds)
             trees = ", ".join(str(f.best_round + 1) for f in folds)
-            rows.append([called(folder), group, trees, record.ranking.groups[group].metric, scores])
+            rows.append([called(folder), group, trees, record.ranking.groups[group].metric(record.targets), scores])
     models = Table(["models", "group", "trees per fold", "metric", "on the held-out folds"], rows)
     counts: dict[str, int] = {}
     for column in record.catalogue.values():

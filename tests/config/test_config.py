@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import yaml
 
@@ -35,6 +37,41 @@ def test_every_config_of_the_project_is_valid_under_its_name(name):
 
 def test_the_configs_are_there():
     assert {"demo", "otto", "taobao_visits", "yoochoose_clicks"} <= set(known_configs())
+
+
+@pytest.mark.parametrize(
+    "groups, told",
+    [
+        (
+            {"ranker": "lightgbm", "objective": "rank:ndcg"},
+            "a: lightgbm has no objective 'rank:ndcg': it has binary, lambdarank",
+        ),
+        ({"objective": "lambdarank"}, "a: xgboost has no objective 'lambdarank': it has binary:logistic, "),
+        (
+            {"ranker": "lightgbm", "depth": 5},
+            "a: lightgbm has no setting 'depth', which is xgboost's; it has leaves, leaf_rows",
+        ),
+        ({"leaves": 31}, "a: xgboost has no setting 'leaves', which is lightgbm's; it has depth"),
+        ({"ranker": "lightgbn"}, "ranking.groups.a.ranker: Input should be 'xgboost' or 'lightgbm'"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else str(value),
+)
+def test_a_setting_or_an_objective_of_another_kind_of_ranker_is_told(groups, told):
+    with pytest.raises(UserError, match=re.escape(told)):
+        load_config({"ranking": {"groups": {"a": groups}}})
+
+
+def test_kinds_of_rankers_are_kept_with_their_own_settings():
+    """A resolved configuration, read again, is the same: it names no setting of another kind."""
+    groups = {"x": {}, "l": {"ranker": "lightgbm", "leaves": 15}, "r": {"ranker": "lightgbm", "objective": "rank_xendcg"}}
+    config = load_config({"ranking": {"groups": groups}})
+    dumped = config.model_dump(mode="json")
+    assert [g["ranker"] for g in dumped["ranking"]["groups"].values()] == ["xgboost", "lightgbm", "lightgbm"]
+    assert [g["objective"] for g in dumped["ranking"]["groups"].values()] == ["binary:logistic", "binary", "rank_xendcg"]
+    assert "leaves" not in dumped["ranking"]["groups"]["x"] and "depth" not in dumped["ranking"]["groups"]["l"]
+    assert load_config(dumped) == config
+    every = load_config({"ranking": {"ranker": "lightgbm"}}).ranking.groups["binary"]
+    assert (every.ranker, every.objective) == ("lightgbm", "binary")
 
 
 def test_the_demo_needs_no_file():

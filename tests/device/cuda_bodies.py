@@ -294,7 +294,7 @@ def scored(features, names: tuple[str, ...], random) -> dict[str, np.ndarray]:
         "clicks": Ensemble(names, (), None, {"one": first}),
         "orders": Ensemble((*names, voice), ("clicks",), None, {"one": {0: model((*names[5:8], voice))}}),
     }
-    models, fold = Models(Trees, ensembles, "forest"), np.arange(len(features)) % 2
+    models, fold = Models({"one": Trees}, ensembles, "forest"), np.arange(len(features)) % 2
     every, mean = models.scores(features, fold), models.scores(features, None)
     return {f"{t} scores, {how}": found[t] for how, found in {"fold": every, "mean": mean}.items() for t in ensembles}
 

@@ -100,6 +100,51 @@ def test_deeper_trees_are_walked_down_row_by_row(params, missing):
     assert forest.margins(rows(0)).shape == (0,)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"objective": "lambdarank"}, {"num_leaves": 2}, {"max_depth": MOST_DEPTH, "num_leaves": 60}, {"use_missing": False}],
+    ids=str,
+)
+def test_the_margins_are_lightgbms(params, missing):
+    lightgbm = pytest.importorskip("lightgbm", reason="lightgbm is not installed: pip install 'otto_gpu[lightgbm]'")
+    features = rows(2000, missing=missing)
+    features[:, 2] += 0.37  # thresholds that are no float32
+    drive = np.nan_to_num(features[:, 0]) - np.nan_to_num(features[:, 3]) * np.nan_to_num(features[:, 1])
+    label = (drive + np.random.default_rng(1).normal(0, 4, len(features)) > 4).astype(np.float32)
+    params = {"objective": "binary", "max_depth": 4, "num_leaves": 12, "min_data_in_leaf": 5, "num_threads": 1} | params
+    data = lightgbm.Dataset(features, label, group=np.full(200, 10) if params["objective"] == "lambdarank" else None)
+    model = lightgbm.train(params | {"verbosity": -1}, data, 20)
+    forest = Forest.of_lightgbm(model.model_to_string())
+    # also what training never met: missing values, zeros, infinite ones, and thresholds themselves
+    asked = np.concatenate([rows(500, missing=0.2, seed=3), features[:200], np.full((1, 7), np.nan), np.zeros((1, 7))])
+    asked = np.concatenate([asked, np.full((1, 7), np.inf), np.full((1, 7), -np.inf)]).astype(np.float32)
+    edges = np.array(lightgbm_thresholds(model.model_to_string()))
+    edges = edges[np.abs(edges) < 1e30]
+    for value in (edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf)):
+        asked = np.concatenate([asked, np.repeat(value.astype(np.float32)[:, None], 7, axis=1)])
+    found = forest.margins(asked)
+    assert found.dtype == np.float32 and len(np.unique(found)) > 2
+    np.testing.assert_allclose(found, model.predict(asked, raw_score=True, num_threads=1), rtol=1e-5, atol=2e-6)
+
+
+def lightgbm_thresholds(text: str) -> list[float]:
+    return [float(t) for line in text.splitlines() if line.startswith("threshold=") for t in line[10:].split()]
+
+
+@pytest.mark.parametrize(
+    "params", [{"max_depth": MOST_DEPTH + 1, "num_leaves": 50}, {"categorical_feature": [0]}, {"linear_tree": True},
+    {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}, {"zero_as_missing": True}], ids=str,
+)  # fmt: skip
+def test_what_it_cannot_do_is_left_to_lightgbm(params):
+    lightgbm = pytest.importorskip("lightgbm", reason="lightgbm is not installed: pip install 'otto_gpu[lightgbm]'")
+    features = np.abs(rows(2000, columns=3))
+    label = np.isin(features[:, 0], [1, 4, 6]) ^ (features[:, 1] > 4)
+    params = {"objective": "binary", "max_depth": 3, "min_data_in_leaf": 1, "verbosity": -1, "num_threads": 1} | params
+    model = lightgbm.train(params, lightgbm.Dataset(features, label), 5)
+    assert Forest.of_lightgbm(model.model_to_string()) is None
+
+
 def test_a_row_of_its_own_is_the_same_as_a_block_of_rows():
     forest, asked = Forest.of(booster(rows(2000, missing=0.1))), rows(300, missing=0.1, seed=3)
     out = np.empty(300, np.float32)

@@ -138,7 +138,7 @@ def by_hand(x, fold):
 @pytest.mark.parametrize("way", ["forest", "xgboost"])
 def test_rows_hold_the_columns_that_models_take_and_no_others(way):
     ranker, features = Columns(), rows(40, columns=6, seed=2)
-    models = Models(ranker, ensembles(), way)
+    models = Models({"g": ranker, "h": ranker}, ensembles(), way)
     assert models.columns == ("b", "d", "f")
     fold = np.arange(40) % 3
     before = features.copy()
@@ -156,7 +156,7 @@ def test_rows_hold_the_columns_that_models_take_and_no_others(way):
 
 
 def test_no_models_no_scores():
-    models = Models(Columns(), {}, "forest")
+    models = Models({}, {}, "forest")
     assert models.scores(rows(3), None) == {} and models.columns == ()
 
 

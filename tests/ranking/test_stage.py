@@ -15,9 +15,9 @@ from otto_gpu.features.stage import feature_maker
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.ranking.blend import best_lists
 from otto_gpu.ranking.folds import fold_of
-from otto_gpu.ranking.models import Models, load_ranker
+from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.predict import hand_set_score
-from otto_gpu.ranking.rankers import xgb
+from otto_gpu.ranking.rankers import load_ranker, xgb
 from otto_gpu.ranking.stage import ranked_lists
 from tests.runs import GROUP, small
 from tests.worlds import synthetic_world

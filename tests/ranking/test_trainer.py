@@ -54,7 +54,9 @@ def trained(place, threads=1, rows=None, advanced=None, **config):
 
 def test_neither_threads_nor_memory_decide_about_a_model(tmp_path, monkeypatch):
     from_disk, prepare = [], xgb.prepare
-    monkeypatch.setattr(xgb, "prepare", lambda *given: from_disk.append(given[5] is not None) or prepare(*given))
+    monkeypatch.setattr(
+        xgb, "prepare", lambda *given, **more: from_disk.append(given[5] is not None) or prepare(*given, **more)
+    )
     one = trained(tmp_path / "one")
     assert len(one) == 3 * 4 * 2
     assert trained(tmp_path / "three", threads=3) == one
@@ -74,7 +76,7 @@ def test_on_cuda_the_gpus_memory_decides(tmp_path, monkeypatch, free, from_host,
 
     seen = []
 
-    def prepare(*given):
+    def prepare(*given, categorical):
         seen.append((given[5] is not None, given[-1]))
         return "prepared"
 

@@ -1,12 +1,12 @@
-"""The ranker `xgboost`: one model per target and fold, trained from batches, early stopping on the held-out fold's AUC."""
+"""The ranker `xgboost`: trained from batches, stopped early by the held-out fold, on the CPU or a GPU. What its functions are
+for, rankers.Ranker says."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from otto_gpu.device import Device
 from otto_gpu.device.arrays import on_device, to_host
 from otto_gpu.device.boosters import check_device, driver_pool
 from otto_gpu.errors import MissingExtra, UserError
+from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.forest import DEEPEST
+from otto_gpu.ranking.rankers import Batches
+from otto_gpu.ranking.rankers.listwise import reciprocal_rank, softmax_gradient
+from otto_gpu.ranking.rankers.rows import LOOK_ROUNDS, LOOKED_AT, Places, first_rows, with_columns, without_none
 from otto_gpu.ranking.scoring import XGBOOST, backend_of, check_there, margins, scoring_backend
 from otto_gpu.ranking.settings import Group
 
@@ -23,22 +27,28 @@ try:
 except ImportError as error:
     raise MissingExtra("the ranker", "xgboost", "cpu") from error
 
-# the first, small model that says which columns matter. On 100,000 and 370,000 rows of generated logs its 128 columns of 626
-# gave the same AUC or a better one in a quarter of the time (more of them: no better)
-LOOKED_AT, LOOK_ROUNDS = 20_000, 40  # 10,000 to 75,000 rows and 30 to 100 rounds chose alike: AUC within .001
-SHOWN = 50_000  # training rows whose figures are logged every round
+__all__ = ["LOOKED_AT"]  # and all that rankers.Ranker tells of
 
-_places: WeakKeyDictionary[xgboost.Booster, tuple] = WeakKeyDictionary()  # (names, places): a call for one session is short
+ENDING = "ubj"  # XGBoost's binary JSON
+CATEGORY = "c"  # what it calls a column of categories; q: of numbers
 
-Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
+SOFTMAX = "softmax"
+OTTO = TargetsConfig()
+
+_places = Places()
 
 
 class _BatchIter(xgboost.DataIter):
     """Hands (features [m, n], label [m], session [m] and, where rows do not count the same, weight [m]) to XGBoost, which
     finds the bins where the features lie: on a GPU, if the device is one."""
 
-    def __init__(self, batches: Batches, names: tuple[str, ...], by_session: bool, cache: Path | None, device: str):
+    def __init__(
+        self, batches: Batches, names: tuple[str, ...], by_session: bool, cache: Path | None, device: str,
+        categorical: frozenset[str] = frozenset(),
+    ):  # fmt: skip
         self._batches, self._names, self._by_session = batches, list(names), by_session
+        self._categories = [i for i, name in enumerate(names) if name in categorical]
+        self._types = [CATEGORY if name in categorical else "q" for name in names] if self._categories else None
         self._device = Device(device, "as asked")
         self._iterator, self._queries = None, 0
         super().__init__(cache_prefix=None if cache is None else str(cache))
@@ -59,7 +69,8 @@ class _BatchIter(xgboost.DataIter):
             self._queries = more["qid"][-1]
             if weight:  # of a query
                 more["weight"] = weight[0][begins]
-        input_data(data=self._device.to_device(features), label=label, feature_names=self._names, **more)
+        features = self._device.to_device(without_none(features, self._categories))
+        input_data(data=features, label=label, feature_names=self._names, feature_types=self._types, **more)
         return True
 
 
@@ -69,8 +80,9 @@ def alike(group: Group) -> tuple:
 
 
 def choose_columns(
-    group: Group, batches: Batches, names: tuple[str, ...], device: str, threads: int, seed: int
-) -> np.ndarray | None:
+    group: Group, batches: Batches, names: tuple[str, ...], device: str, threads: int, seed: int,
+    categorical: frozenset[str] = frozenset(),
+) -> np.ndarray | None:  # fmt: skip
     """Places of the columns that groups like this one take, int64, ascending: at most group.columns, those with the most gain
     in a small model of some of the rows. None: all.
 
@@ -80,53 +92,31 @@ def choose_columns(
         return None
     like = Group(objective="rank:pairwise" if group.by_session else "binary:logistic", bins=group.bins)
     with _refused("ranking.groups"), driver_pool(device):
-        data = xgboost.QuantileDMatrix(
-            _BatchIter(batches, names, group.by_session, None, device), max_bin=group.bins, nthread=threads
-        )
-        gains = importance(xgboost.train(_params(like, device, threads, seed), data, LOOK_ROUNDS), names)
+        rows = _BatchIter(batches, names, group.by_session, None, device, categorical)
+        data = xgboost.QuantileDMatrix(rows, max_bin=group.bins, nthread=threads, enable_categorical=bool(categorical))
+        gains = importance(xgboost.train(_params(like, device, threads, seed, "auc"), data, LOOK_ROUNDS), names)
     return np.sort([names.index(name) for name in list(gains)[: group.columns]]) if gains else None
 
 
 def prepare(
     group: Group, training: Batches, held_out: Batches, names: tuple[str, ...], threads: int, cache: Path | None = None,
-    columns: np.ndarray | None = None, device: str = "cpu",
+    columns: np.ndarray | None = None, device: str = "cpu", categorical: frozenset[str] = frozenset(),
 ) -> tuple:  # fmt: skip
-    """(rows to learn from, held-out rows, some of the first), rounded to the group's bins: a byte a value, made once for all
-    groups that are alike.
-
-    training, held_out: functions that give the batches, sessions ascending; rows of a session never span two batches.
-    cache: a folder in which XGBoost keeps the rows, to fetch a batch at a time and remove them at the end (for a GPU it keeps
-    them in the host's memory); None: in memory, the device's.
-    columns: places of those that are used; None: all. device: cpu or cuda, that they are prepared for.
-    """
+    """As rankers.Ranker says. cache: a folder in which XGBoost keeps the rows, to fetch a batch at a time and remove them at
+    the end (for a GPU it keeps them in the host's memory); None: in memory, the device's."""
     kind = xgboost.QuantileDMatrix if cache is None else xgboost.ExtMemQuantileDMatrix
     if columns is not None:
         names = tuple(names[i] for i in columns)
-        training, held_out = _picked(training, columns), _picked(held_out, columns)
-    sides = {"training": training, "held_out": held_out, "shown": _first(training)}
-    rows = {name: _BatchIter(give, names, group.by_session, cache and cache / name, device) for name, give in sides.items()}
+        training, held_out = with_columns(training, columns), with_columns(held_out, columns)
+    sides = {"training": training, "held_out": held_out, "shown": first_rows(training)}
+    rows = {
+        name: _BatchIter(give, names, group.by_session, cache and cache / name, device, categorical)
+        for name, give in sides.items()
+    }
+    more = {"max_bin": group.bins, "nthread": threads, "enable_categorical": bool(categorical)}
     with _refused("ranking.groups"), driver_pool(device):
-        data = kind(rows["training"], max_bin=group.bins, nthread=threads)
-        return data, *(kind(rows[name], max_bin=group.bins, ref=data, nthread=threads) for name in ("held_out", "shown"))
-
-
-def _picked(batches: Batches, columns: np.ndarray) -> Batches:
-    return lambda: ((features[:, columns], *rest) for features, *rest in batches())
-
-
-def _first(batches: Batches) -> Batches:
-    """The first SHOWN rows and those that come with them: enough for a curve, while sorting all of them for the AUC of every
-    round takes a fifth of the training."""
-
-    def give():
-        rows = 0
-        for batch in batches():
-            yield batch
-            rows += len(batch[1])
-            if rows >= SHOWN:
-                return
-
-    return give
+        data = kind(rows["training"], **more)
+        return data, *(kind(rows[name], ref=data, **more) for name in ("held_out", "shown"))
 
 
 @contextmanager
@@ -139,15 +129,17 @@ def _refused(what: str) -> Iterator[None]:
         raise UserError(f"{what}: XGBoost says: {said}") from error
 
 
-def train(group: Group, prepared: tuple, device: str, threads: int, seed: int):
-    """(model, log): log has per round what XGBoost reports ({"train": {...}, "eval": {"auc": [...]}}), best_round, and
-    best_score: group.metric on the held-out fold in that round. UserError where it should have been on a GPU, and was not."""
+def train(group: Group, prepared: tuple, device: str, threads: int, seed: int, targets: TargetsConfig = OTTO):
+    """As rankers.Ranker says. UserError where it should have been on a GPU, and was not."""
     data, evaluation, shown = prepared
-    log: dict = {}
+    metric, log = group.metric(targets), {}
+    own: dict = {"obj": Softmax(data, device)} if group.objective == SOFTMAX else {}
+    if metric.startswith("mrr"):  # none of XGBoost's; it comes last, and decides
+        own |= {"custom_metric": _mrr(metric, targets.k), "maximize": True}
     with _refused("ranking.groups"), driver_pool(device):
         model = xgboost.train(
-            _params(group, device, threads, seed), data, group.rounds, evals=[(shown, "train"), (evaluation, "eval")],
-            evals_result=log, verbose_eval=False, early_stopping_rounds=group.early_stopping,
+            _params(group, device, threads, seed, metric), data, group.rounds, evals=[(shown, "train"), (evaluation, "eval")],
+            evals_result=log, verbose_eval=False, early_stopping_rounds=group.early_stopping, **own,
         )  # fmt: skip
     check_device(model, device)
     best = model.best_iteration
@@ -156,9 +148,34 @@ def train(group: Group, prepared: tuple, device: str, threads: int, seed: int):
     return model[: best + 1], dict(log)
 
 
-def _params(group: Group, device: str, threads: int, seed: int) -> dict:
+class Softmax:
+    """The objective `softmax` for xgboost.train. What the rows' lists are is looked up once."""
+
+    def __init__(self, data: xgboost.DMatrix, device: str):
+        self._device = Device(device, "as asked")
+        pointer, weight = data.get_uint_info("group_ptr").astype(np.int64), data.get_weight()
+        lists = data.get_label(), pointer, weight if len(weight) else None
+        self._lists = self._device.to_device(lists)
+
+    def __call__(self, margin: np.ndarray, data: xgboost.DMatrix) -> tuple:
+        return softmax_gradient(self._device.to_device(margin), *self._lists)
+
+
+def _mrr(name: str, k: int):
+    """The figure mrr@k for xgboost.train."""
+
+    def figure(margin: np.ndarray, data: xgboost.DMatrix) -> tuple[str, float]:
+        pointer, weight = data.get_uint_info("group_ptr").astype(np.int64), data.get_weight()
+        return name, reciprocal_rank(margin, data.get_label(), pointer, k, weight if len(weight) else None)
+
+    return figure
+
+
+def _params(group: Group, device: str, threads: int, seed: int, metric: str) -> dict:
     return {
-        "objective": group.objective,
+        "objective": "rank:ndcg"
+        if group.objective == SOFTMAX
+        else group.objective,  # then it is its gradient that is not asked
         "tree_method": "hist",
         "device": device,
         "nthread": threads,
@@ -171,9 +188,13 @@ def _params(group: Group, device: str, threads: int, seed: int) -> dict:
         "max_bin": group.bins,
         "seed": seed + group.seed,
         # the last metric of the last set decides about early stopping
-        "eval_metric": ["auc" if group.by_session else "logloss", group.metric],
+        "eval_metric": ["auc" if group.by_session else "logloss", *([] if metric.startswith("mrr") else [metric])],
         **group.params,
     }
+
+
+def save(model, path: Path) -> None:
+    path.write_bytes(bytes(model.save_raw("ubj")))
 
 
 def load(path: Path, device: str, threads: int):
@@ -185,14 +206,17 @@ def load(path: Path, device: str, threads: int):
 
 
 def predict(model, rows, names: tuple[str, ...] | None = None, way: str = "auto") -> np.ndarray:
-    """float32 [m], on the host: raw margins, which order like the probabilities and lose nothing at their ends. rows: float32
-    [m, n], of the host or of the device that the model was loaded for; scored where they are.
-
-    names: of the columns of the rows, of which a model may take some only; None: they are the model's own. way: how what
-    lies on a GPU is scored (ranking.scoring).
-    """
-    columns = None if names is None else _columns(model, names)
+    """As rankers.Ranker says; the rows are scored where they are."""
+    columns = None if names is None else _places.of(model, model.feature_names, names)
+    categories = _categories(model)
+    if categories:
+        rows, columns = without_none(rows if columns is None else rows[:, columns], categories), None
     return margins(model, rows, columns, scoring_backend(way, "cuda" if on_device(rows) else "cpu"))
+
+
+def _categories(model) -> list[int]:
+    """The places of the model's columns of categories."""
+    return [i for i, kind in enumerate(model.feature_types or ()) if kind == CATEGORY]
 
 
 def score_margins(model: Path | xgboost.Booster, rows, way: str, device: Device) -> np.ndarray:
@@ -215,32 +239,22 @@ def score_margins(model: Path | xgboost.Booster, rows, way: str, device: Device)
 
 
 def columns_of(model) -> list[str]:
-    """The names of the columns that the model takes, in its order."""
     return model.feature_names
 
 
-def _columns(model, names: tuple[str, ...]) -> list[int] | None:
-    """The places of the model's columns among the names; None: they are these."""
-    kept = _places.get(model)
-    if kept is None or kept[0] != names:
-        place = {name: i for i, name in enumerate(names)}
-        places = [place[name] for name in model.feature_names]
-        kept = _places[model] = names, None if places == list(range(len(names))) else places
-    return kept[1]
-
-
 def contributions(model, row: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """float64 [n + 1]: what each of n columns of one row, float32 [1, n], gives to its margin, and last the bias (Tree SHAP,
-    Lundberg et al. 2018); they add up to the margin."""
-    columns = _columns(model, names)
+    columns = _places.of(model, model.feature_names, names)
     taken = np.arange(len(names)) if columns is None else np.array(columns)
-    data = xgboost.DMatrix(row[:, taken], feature_names=model.feature_names)
+    types, categories = model.feature_types, _categories(model)
+    data = xgboost.DMatrix(
+        without_none(row[:, taken], categories), feature_names=model.feature_names, feature_types=types,
+        enable_categorical=bool(categories),
+    )  # fmt: skip
     out = np.zeros(len(names) + 1)
     out[np.append(taken, len(names))] = model.predict(data, pred_contribs=True)[0]
     return out
 
 
 def importance(model, names: tuple[str, ...]) -> dict[str, float]:
-    """Total gain per feature that the model uses, most first."""
     gains = model.get_score(importance_type="total_gain")
     return dict(sorted(gains.items(), key=lambda item: (-item[1], names.index(item[0]))))

@@ -109,7 +109,8 @@ def _features(record: Record, folder: str) -> Chart:
 
 def _learning(record: Record, folder: str, group: str, folds: list[Fold]) -> Chart:
     settings = record.ranking.groups[group]
-    metric, shown = settings.metric, settings.metric.upper()
+    metric = settings.metric(record.targets)
+    shown = metric.upper()
     series, rows, lengths = [], [], []
     for fold in folds:
         curves = {side: fold.log.get(side, {}).get(metric) or [] for side in ("train", "eval")}

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import xgboost
 
+from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.rankers import xgb
 from otto_gpu.ranking.settings import Group
 
-OBJECTIVES = ["binary:logistic", "rank:pairwise", "rank:ndcg"]
+OBJECTIVES = ["binary:logistic", "rank:pairwise", "rank:ndcg", "softmax"]
 NAMES = tuple(f"column_{i}" for i in range(6))
 SESSIONS, HELD_OUT = 150, 100  # sessions, and the first one that is held out
 
@@ -82,6 +83,41 @@ def test_several_batches_give_the_model_of_one(objective):
     pieces, log_of_pieces = trained(objective, pieces=7)
     assert log == log_of_pieces
     assert whole.get_dump(with_stats=True) == pieces.get_dump(with_stats=True)
+
+
+def test_mrr_stops_a_model_where_it_is_the_tasks_metric():
+    targets = TargetsConfig(k=5)
+    object.__setattr__(targets, "metric", "mrr")
+    group = Group(objective="softmax", depth=3, rounds=60, early_stopping=5, min_child_weight=0.1)
+    prepared = xgb.prepare(group, batches(0, HELD_OUT), batches(HELD_OUT, SESSIONS), NAMES, 1)
+    model, log = xgb.train(group, prepared, "cpu", 1, 3, targets)
+    assert list(log["eval"]) == ["auc", "mrr@5"]
+    figures = log["eval"]["mrr@5"]
+    assert log["best_round"] == int(np.argmax(figures)) and len(figures) == log["best_round"] + 1 + 5
+    features, label, session = rows()
+    out = session >= HELD_OUT * 7
+    score, mine, session = xgb.predict(model, features[out]), label[out], session[out]
+    gains = []
+    for s in np.unique(session[mine == 1]):
+        order = np.argsort(-score[session == s], kind="stable")
+        place = 1 + int(np.flatnonzero(mine[session == s][order])[0])
+        gains.append(1 / place if place <= 5 else 0)
+    assert log["best_score"] == pytest.approx(np.mean(gains), abs=1e-6)  # XGBoost keeps six digits
+
+
+def test_softmax_lowers_the_cross_entropy_of_lists_round_by_round():
+    group = Group(objective="softmax", depth=3, rounds=15, early_stopping=15, min_child_weight=0.1, subsample=1, colsample=1)
+    give = batches(0, SESSIONS)
+    model, _ = xgb.train(group, xgb.prepare(group, give, give, NAMES, 1), "cpu", 1, 3)
+    features, label, session = rows()
+    losses = []
+    for trees in range(1, model.num_boosted_rounds() + 1):
+        margin, loss = xgb.predict(model[:trees], features).astype(float), 0.0
+        for s in np.unique(session[label == 1]):
+            p = np.exp(margin[session == s]) / np.exp(margin[session == s]).sum()
+            loss -= np.log(p[label[session == s] == 1]).mean()
+        losses.append(loss)
+    assert len(losses) > 3 and losses == sorted(losses, reverse=True)
 
 
 def test_the_seed_decides_and_nothing_else():
