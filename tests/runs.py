@@ -21,6 +21,7 @@ from otto_gpu.pipeline import STAGES
 ROOT = Path(__file__).resolve().parent.parent
 GROUP = {"rounds": 4, "depth": 3, "early_stopping": 2}
 MODULES = {"serve": "otto_gpu.serve.__main__", "report": "otto_gpu.report.__main__"}
+LEAFWISE = {"ranker": "lightgbm", "objective": "rank_xendcg", "rounds": 4, "leaves": 6, "early_stopping": 2}
 TINY = {"dim": 8, "epochs": 1}
 # every stage of vectors in use, and the fusion that is trained on what they name: sections for small and of_file
 EMBEDDED = {

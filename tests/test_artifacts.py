@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from otto_gpu.pipeline import STAGES, run_pipeline
-from tests.runs import EMBEDDED, ROOT, frame, needs_embeddings, of_file, small
+from tests.runs import EMBEDDED, GROUP, LEAFWISE, ROOT, frame, needs_embeddings, of_file, small
 
 DOCUMENT = (ROOT / "docs/artifacts.md").read_text()
 DTYPES = {"float": "float32", "double": "float64"}  # what Arrow calls otherwise
@@ -69,6 +69,7 @@ def plain(tmp_path_factory):
     settings = of_file(
         events={"extra": ["device"], "context": {"hour": "code"}}, items={"file": "items.csv", "columns": kinds},
         features={"families": ["session", "recall", "rank"]},
+        ranking={"groups": {"binary": GROUP, "leafwise": LEAFWISE}},
     )  # fmt: skip
     return run_pipeline(settings, data=folder / "log.csv", run_dir=folder / "run").run_dir
 

@@ -9,14 +9,14 @@ import pytest
 from otto_gpu import Recommender, run_pipeline
 from otto_gpu.errors import UserError
 from otto_gpu.explain import explain, reasons, session_of
-from tests.runs import EMBEDDED, GROUP, called, frame, needs_embeddings, of_file, pipeline, said, write_parquet
+from tests.runs import EMBEDDED, GROUP, LEAFWISE, called, frame, needs_embeddings, of_file, pipeline, said, write_parquet
 from tests.test_recommend import histories
 
 SETTINGS = {
     "features": {"families": ["matrix", "popularity", "session", "recall", "rank"]},
     "ranking": {
         "folds": 2, "cascade": {"orders": ["clicks"]},
-        "groups": {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}},
+        "groups": {"binary": GROUP, "softmax": GROUP | {"objective": "softmax"}, "leafwise": LEAFWISE},
     },
 }  # fmt: skip
 

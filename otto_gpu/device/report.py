@@ -15,6 +15,7 @@ from otto_gpu.device import INSTALL, NEEDED, choose_device, in_a_line, missing_f
 # name: (module, what its build can do)
 OPTIONAL: dict[str, tuple[str, Callable[[ModuleType], str]]] = {
     "xgboost": ("xgboost", lambda m: "with CUDA" if m.build_info().get("USE_CUDA") else "without CUDA"),
+    "lightgbm": ("lightgbm", lambda m: "trains on the CPU"),
     "torch": ("torch", lambda m: _torch(m)),
     "faiss": ("faiss", lambda m: "with GPU" if hasattr(m, "StandardGpuResources") else "CPU only"),
     "cuvs": ("cuvs", lambda m: ""),

@@ -309,6 +309,20 @@ MISTAKES = {
         ),
         "XGBoost says: .*gpu_magic",
     ),
+    "unknown parameter of LightGBM": (
+        lambda p: p.log(
+            "log.csv",
+            csv(rows(200)),
+            "--to",
+            "rankers",
+            ranking={"groups": {"binary": {"ranker": "lightgbm", "params": {"tree_lerner": "serial"}}}},
+        ),
+        "did you mean 'tree_learner'",
+    ),
+    "setting of another kind of ranker": (
+        lambda p: p.log("log.csv", csv(), ranking={"groups": {"a": {"ranker": "lightgbm", "depth": 3}}}),
+        "has no setting 'depth'",
+    ),
     "weights below 0": (lambda p: p.log("log.csv", csv(), targets={"weights": {"clicks": -1}}), "weights"),
     "no data": (lambda p: ("pipeline", ["--config", p.config()]), "needs --data"),
     # -------------------------------------------------------------------------------------------- options, pipeline

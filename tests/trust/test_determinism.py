@@ -7,9 +7,9 @@ import pytest
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.pipeline import run_pipeline
 from tests.cooccurrence.compare import assert_same
-from tests.runs import EMBEDDED, GROUP, artifacts, needs_embeddings, small
+from tests.runs import EMBEDDED, GROUP, LEAFWISE, artifacts, needs_embeddings, small
 
-GROUPS = {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}
+GROUPS = {"binary": GROUP, "softmax": GROUP | {"objective": "softmax"}, "leafwise": LEAFWISE}
 
 
 def different(a, b) -> list[str]:

@@ -14,12 +14,12 @@ import pytest
 import otto_gpu
 from otto_gpu.embeddings.vectors import load_queries, load_vectors, load_weights
 from otto_gpu.errors import UserError
-from tests.runs import EMBEDDED, ROOT, needs_embeddings, small, write_config
+from tests.runs import EMBEDDED, GROUP, LEAFWISE, ROOT, needs_embeddings, small, write_config
 from tests.trust.machine import call, mistake
 
 PACKAGE = Path(otto_gpu.__file__).parent
 UNSAFE = {
-    r"\bpickle\b": {"distributed.py"},  # what this process sends to its own workers, over Dask
+    r"\bpickle\b": {"run/distributed.py"},  # what this process sends to its own workers, over Dask
     r"allow_pickle=True|torch\.load|joblib|marshal|shelve|dill|yaml\.(load|unsafe_load|full_load)\(": set(),
     r"(?<![\w.])eval\(|os\.system|shell=True|__import__": set(),
     r"(?<![\w.])exec\(": {"device/cuda_kernels.py"},  # kernels' sources, of the package itself
@@ -69,7 +69,9 @@ def test_a_whole_run_unpickles_nothing(tmp_path, vectors):
     """Libraries that unpickle what they brought along themselves (numba its cache of kernels) are named."""
     if vectors:
         needs_embeddings()
-    config = write_config(tmp_path / "c.yaml", small(300, **(EMBEDDED if vectors else {})))
+    config = write_config(
+        tmp_path / "c.yaml", small(300, ranking={"groups": {"x": GROUP, "l": LEAFWISE}}, **(EMBEDDED if vectors else {}))
+    )
     told = tmp_path / "told.txt"
     line = [sys.executable, "-m", "tests.trust.watched", told, "pipeline", "--config", config, "--run-dir", tmp_path / "run"]
     done = subprocess.run(list(map(str, line)), cwd=ROOT, capture_output=True, text=True, timeout=300)
@@ -118,6 +120,7 @@ def test_what_is_needed_is_pinned():
         *extras["cpu"],
         *extras["cluster"],
         *extras["embeddings"],
+        *extras["lightgbm"],
         *extras["search"],
         *extras["test"],
     ]
