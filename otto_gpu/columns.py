@@ -34,6 +34,7 @@ def sampled(target: str) -> str:
 
 
 GROUND_TRUTH = "ground_truth"
+WHOLE = "whole"  # the session of which this one is a beginning, where every place is asked
 
 
 def places_of(target: str) -> str:

@@ -178,28 +178,30 @@ def metric_values(found: Sequence[TargetHits], metric: str = "recall") -> np.nda
 
 
 def score(
-    found: Sequence[TargetHits], targets: TargetsConfig, bootstrap: int = 1000, seed: int = 42, metric: str | None = None
+    found: Sequence[TargetHits], targets: TargetsConfig, bootstrap: int = 1000, seed: int = 42, whole: np.ndarray | None = None
 ) -> dict:
     """The figures of the hits: {"recall@k" or the like: {target: figure}, "weighted", "interval": {target and "weighted":
     [low, high]}, "sessions": S, "labels": {target: sum of truth}, "sessions_of": {target: sessions with labels of it},
-    "absent": [targets without labels]}. metric: one of METRICS, targets.metric where none is named.
+    "absent": [targets without labels]}. whole: int [S], equal for those of the S that are beginnings of one session and are
+    drawn together; None: each is one of its own.
 
     Absent targets are None, and the weighted score is that of the others, their weights raised to the same sum.
     Intervals: 95 % percentile bootstrap over sessions with `bootstrap` draws (0: None). Where every draw gives the same figure,
     as at 0 and 100 %, it is Wilson's (1927) for the share `figure` of so many sessions, which is wider than that of any other
     gain between 0 and 1; the weighted interval then takes it in by the squares of the distances (Zou and Donner, 2008).
     """
-    metric, names = metric or targets.metric, targets.names
+    metric, names = targets.metric, targets.names
     gain, ideal = gains(found, metric)
     point, count = _point(gain, ideal), np.array([hits.truth.sum() for hits in found])
-    drawn = _resample(np.hstack([gain, ideal]), bootstrap, seed)
+    together = _summed(np.hstack([gain, ideal]), whole)
+    drawn = _resample(together, bootstrap, seed)
     shares = _ratio(drawn[:, : len(names)], drawn[:, len(names) :])
-    asked = (ideal > 0).sum(axis=0)
+    asked = (together[:, len(names) :] > 0).sum(axis=0)
     return _told(targets, metric, point) | {
         "interval": _intervals(targets, point, _weighted(point, targets), shares, _weighted(shares, targets), asked),
         "sessions": len(gain),
         "labels": _whole(names, count),
-        "sessions_of": _whole(names, asked),
+        "sessions_of": _whole(names, (ideal > 0).sum(axis=0)),
         "absent": [name for name, n in zip(names, count, strict=True) if n == 0],
     }
 
@@ -210,8 +212,9 @@ def point_score(found: Sequence[TargetHits], targets: TargetsConfig, metric: str
 
 
 def paired_interval(
-    a: Sequence[TargetHits], b: Sequence[TargetHits], targets: TargetsConfig, bootstrap: int = 1000, seed: int = 42
-) -> dict:
+    a: Sequence[TargetHits], b: Sequence[TargetHits], targets: TargetsConfig, bootstrap: int = 1000, seed: int = 42,
+    whole: np.ndarray | None = None,
+) -> dict:  # fmt: skip
     """How much better a is than b on the same sessions with the same truth, by targets.metric: {"difference": {target and
     "weighted": a - b}, "interval": the same keys: [low, high]}; each draw resamples the sessions for both at once.
 
@@ -219,11 +222,12 @@ def paired_interval(
     """
     (gain_a, ideal), (gain_b, _) = gains(a, targets.metric), gains(b, targets.metric)
     first, second = _point(gain_a, ideal), _point(gain_b, ideal)
-    drawn_a, drawn_b, drawn = np.split(_resample(np.hstack([gain_a, gain_b, ideal]), bootstrap, seed), 3, axis=1)
+    together = _summed(np.hstack([gain_a, gain_b, ideal]), whole)
+    drawn_a, drawn_b, drawn = np.split(_resample(together, bootstrap, seed), 3, axis=1)
     shares_a, shares_b = _ratio(drawn_a, drawn), _ratio(drawn_b, drawn)
     point, weighted = first - second, _weighted(first, targets) - _weighted(second, targets)
     drawn_weighted = _weighted(shares_a, targets) - _weighted(shares_b, targets)
-    asked = (ideal > 0).sum(axis=0)
+    asked = (together[:, -len(targets.names) :] > 0).sum(axis=0)
     return {
         "difference": _named(targets.names, point) | {"weighted": _number(weighted)},
         "interval": _intervals(targets, point, weighted, shares_a - shares_b, drawn_weighted, asked, -1),
@@ -270,6 +274,14 @@ def _or_wilson(ends: list[float] | None, value: float, n: int, least: int) -> li
     width = 1 - least
     share = min(max((value - least) / width, 0.0), 1.0)
     return [min(max(float(end), 0.0), 1.0) * width + least for end in wilson(share * n, n)]
+
+
+def _summed(rows: np.ndarray, whole: np.ndarray | None) -> np.ndarray:
+    """The sums of the rows that belong together, in the order of `whole`; without it the rows."""
+    if whole is None or not len(rows):
+        return rows
+    order = np.argsort(whole, kind="stable")
+    return np.add.reduceat(rows[order], np.flatnonzero(np.diff(whole[order], prepend=whole.min() - 1)))
 
 
 def _resample(rows: np.ndarray, draws: int, seed: int) -> np.ndarray:

@@ -150,6 +150,21 @@ def test_intervals_of_other_metrics_are_those_of_plain_resampling(metric):
         assert np.abs(np.array(ends) - want).max() < 0.08 * (want[1] - want[0])
 
 
+def test_beginnings_of_one_session_are_drawn_together():
+    """Ten beginnings of each of 40 sessions, all alike: 40 independent figures, not 400."""
+    hit = np.random.default_rng(0).random(40) < 0.5
+    truth, lists = {s: [1] for s in range(400)}, {s: [1] if hit[s // 10] else [2] for s in range(400)}
+    whole, one = np.arange(400) // 10, found_of({s: [1] for s in range(40)}, {s: [1] if hit[s] else [2] for s in range(40)})
+    found, none = found_of(truth, lists), found_of(truth, {0: [2]})
+    assert score(found, ONE, whole=whole)["interval"] == score(one, ONE)["interval"]
+    apart, together = (score(found, ONE, whole=w)["interval"]["click"] for w in (np.arange(400), whole))
+    assert apart == score(found, ONE)["interval"]["click"] and np.diff(together) > 2.5 * np.diff(apart)
+    both = paired_interval(found, none, ONE, whole=whole)
+    assert both["interval"]["click"] == together and both["difference"]["click"] == hit.mean()
+    sure = score(found_of(truth, {s: [1] for s in truth}), ONE, whole=whole)
+    assert sure["interval"]["click"] == pytest.approx([40 / (40 + 1.96**2), 1]) and sure["sessions_of"] == {"click": 400}
+
+
 def test_two_hits_of_two_do_not_make_a_certainty():
     """Where every draw is alike, Wilson's interval for so many sessions, n/(n + 1.96^2) at 100 %, stands."""
     found = score(found_of({1: [1], 2: [2]}, {1: [1], 2: [2]}), ONE)

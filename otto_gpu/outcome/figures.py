@@ -29,17 +29,18 @@ NO_EVENT = "no event"
 @dataclass(frozen=True)
 class Known:
     """What is known in a period. session, aid: int32 [n], the events of its histories, by session and time; events, recent:
-    int64 [n_items], those of every item, and those of the last days."""
+    int64 [n_items], those of every item, and those of the last days; prefixes: the histories are beginnings of the same
+    sessions, by session and length, so that they hold answers: their events do not count."""
 
     session: np.ndarray
     aid: np.ndarray
     events: np.ndarray
     recent: np.ndarray
+    prefixes: bool = False
 
     @classmethod
     def load(cls, run_dir: Path, split: str, n_items: int, days: float, prefixes: bool = False) -> Known:
-        """days: of what is recent, up to the last event that is known; prefixes: the histories are beginnings of the same
-        sessions, so that they hold answers: their events do not count."""
+        """days: of what is recent, up to the last event that is known."""
         place = run_dir / "events" / split
         histories = place / "history.parquet"
         files = [place / "train.parquet"] if prefixes else [place / "train.parquet", histories]
@@ -50,7 +51,7 @@ class Known:
                 events += np.bincount(aid, minlength=n_items)
                 recent += np.bincount(aid[ts >= last - days * DAY], minlength=n_items)
         history = pq.read_table(histories, columns=[SESSION, AID])
-        return cls(history[SESSION].to_numpy(), history[AID].to_numpy(), events, recent)
+        return cls(history[SESSION].to_numpy(), history[AID].to_numpy(), events, recent, prefixes)
 
     @cached_property
     def popular(self) -> np.ndarray:
@@ -77,6 +78,13 @@ class Known:
     def lengths(self, session: np.ndarray) -> np.ndarray:
         """int64 [n]: the events of each session's history."""
         return np.searchsorted(self.session, session, "right") - np.searchsorted(self.session, session)
+
+    def whole(self, sessions: np.ndarray) -> np.ndarray:
+        """int64 [n]: equal for sessions with a history that are beginnings of one session."""
+        if not self.prefixes:
+            return sessions.astype(np.int64)
+        ids, lengths = np.unique(self.session, return_counts=True)
+        return np.cumsum(lengths == 1)[np.searchsorted(ids, sessions)]
 
     def last_seen(self, sessions: np.ndarray, k: int) -> np.ndarray:
         """int32 [n, k], -1 where there are fewer: the different items of each session's history, the last one first."""
@@ -121,6 +129,7 @@ class Figures:
     def __init__(self, labels: Labels, sessions: np.ndarray, targets: TargetsConfig, known: Known):
         self._labels, self._sessions, self._targets, self._known = labels, sessions, targets, known
         self._new = ~known.in_history(labels.session, labels.aid)
+        self.whole = known.whole(np.unique(labels.session))
 
     def hits(self, lists: dict[str, np.ndarray]) -> tuple[TargetHits, ...]:
         return self._of(self._places(lists))
@@ -135,10 +144,11 @@ class Figures:
         """The score with what it is held against (docs/artifacts.md, metrics.json)."""
         targets, places = self._targets, self._places(lists)
         hits, by_recall = self._of(places), self.hits(hand_set)
-        return score(hits, targets) | {
-            "hand_set_order": score(by_recall, targets),
-            "gain_over_hand_set_order": paired_interval(hits, by_recall, targets),
-            "new_to_the_session": score(self._of(places, self._new), targets),
+        new = self._known.whole(np.unique(self._labels.session[self._new]))
+        return score(hits, targets, whole=self.whole) | {
+            "hand_set_order": score(by_recall, targets, whole=self.whole),
+            "gain_over_hand_set_order": paired_interval(hits, by_recall, targets, whole=self.whole),
+            "new_to_the_session": score(self._of(places, self._new), targets, whole=new),
             "baselines": {name: self._baseline(other, hits) for name, other in self._others().items()},
             "beside": self._beside(hits),
             "slices": self._slices(places),
@@ -156,7 +166,7 @@ class Figures:
         own = self._of(places)
         return point_score(own, targets, targets.metric) | {
             "new_to_the_session": point_score(self._of(places, self._new), targets, targets.metric),
-            "gain_over_it": paired_interval(hits, own, targets),
+            "gain_over_it": paired_interval(hits, own, targets, whole=self.whole),
         }
 
     def _beside(self, hits: Sequence[TargetHits]) -> dict[str, dict]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from otto_gpu.columns import GROUND_TRUTH, ID, SESSION, hits_of, places_of, truth_of
+from otto_gpu.columns import GROUND_TRUTH, ID, SESSION, WHOLE, hits_of, places_of, truth_of
 from otto_gpu.errors import UserError
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
@@ -35,7 +35,7 @@ NO_RESULTS = ("stages", "versions", "config")  # of metrics.json: what may diffe
 class SessionScores:
     """ids: the user's own ids of the sessions [S]; ground_truth: uint64 [S], equal where the labels are; hits: of the targets'
     names, those of find_hits for lists of k. placed: False for a file of an earlier version, which knows how many hits there
-    are, but not where: their places are made up."""
+    are, but not where: their places are made up. whole: int64 [S], see metrics.score."""
 
     names: tuple[str, ...]
     k: int
@@ -43,6 +43,7 @@ class SessionScores:
     ground_truth: np.ndarray
     hits: tuple[TargetHits, ...]
     placed: bool = True
+    whole: np.ndarray | None = None
 
     @classmethod
     def load(cls, path: Path) -> SessionScores | None:
@@ -64,15 +65,19 @@ class SessionScores:
                 place = (np.arange(1, len(first) + 1) - first).astype(np.int32)
             row = np.repeat(np.arange(len(counts)), counts)
             hits.append(TargetHits(k, table[truth_of(name)].to_numpy().astype(np.int32), row, place))
-        return cls(names, k, table[ID].combine_chunks(), table[GROUND_TRUTH].to_numpy(), tuple(hits), placed)
+        whole = table[WHOLE].to_numpy() if WHOLE in table.column_names else None
+        return cls(names, k, table[ID].combine_chunks(), table[GROUND_TRUTH].to_numpy(), tuple(hits), placed, whole)
 
 
 def save_scores(
-    path: Path, labels: Labels, hits: tuple[TargetHits, ...], sessions: pa.Array, items: pa.Array, targets: TargetsConfig
-) -> None:
-    """hits: those of find_hits for the labels; sessions, items: the user's own ids by dense id."""
+    path: Path, labels: Labels, hits: tuple[TargetHits, ...], whole: np.ndarray, sessions: pa.Array, items: pa.Array,
+    targets: TargetsConfig,
+) -> None:  # fmt: skip
+    """hits: those of find_hits for the labels; whole: int64 [S], see metrics.score; sessions, items: the user's own ids by
+    dense id."""
     scored = np.unique(labels.session)
     columns = {SESSION: scored, ID: sessions.take(pa.array(scored)), GROUND_TRUTH: _digests(labels, items, targets)}
+    columns[WHOLE] = whole.astype(np.int32)
     for name, mine in zip(targets.names, hits, strict=True):
         offsets = np.append(0, np.cumsum(mine.per_session())).astype(np.int32)
         columns[places_of(name)] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(mine.place.astype(np.int16)))
@@ -163,7 +168,8 @@ def paired(after: SessionScores | None, before: SessionScores | None, targets: T
             f"{told}: their ground truths differ in {differ.sum():,} of {len(mine):,} common test sessions, first {first!r}: "
             "compare runs of the same log and split"
         )
-    return paired_interval(ours, others, targets) | {"sessions": len(mine)}
+    whole = None if after.whole is None else after.whole[mine]
+    return paired_interval(ours, others, targets, whole=whole) | {"sessions": len(mine)}
 
 
 def _places(ids: pa.Array, among: pa.Array) -> np.ndarray:

@@ -77,7 +77,8 @@ def _figures(
     for target in targets.names:
         _, hand_set[target] = ranked_lists(run_dir, split, target, {RECALL: 1.0}, targets.k, config.damping)
     if scores is not None:
-        save_scores(scores, labels, figures.hits(lists), load_ids(run_dir, "sessions"), load_ids(run_dir, "items"), targets)
+        own = load_ids(run_dir, "sessions"), load_ids(run_dir, "items")
+        save_scores(scores, labels, figures.hits(lists), figures.whole, *own, targets)
     return figures.of(lists, hand_set)
 
 
@@ -108,7 +109,9 @@ def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
         for what, found in ((name, figures), (f"{name}, new to the session", new)):
             values = [_text(found[name][t], found["interval"], t) for t in targets.names]
             values.append(_text(found["weighted"], found["interval"], "weighted"))
-            quality.add_row("", what, *values, style="bold" if found is figures else None, end_section=found is new)
+            quality.add_row("", what, *values, style="bold" if found is figures else None)
+        counts = [f["labels"] if targets.metric == "recall" else f["sessions_of"] for f in (figures, new)]
+        quality.add_row("", "number of answers, new ones", *(_numbers(counts, t) for t in targets.names), "", end_section=True)
     costs = Table(title="Cost", title_justify="left")
     for column in ("stage", "seconds", "peak memory, MB"):
         costs.add_column(column, justify="left" if column == "stage" else "right")
@@ -119,6 +122,10 @@ def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
     costs.add_row("all", f"{sum(seconds):,.1f}", f"{max(memory):,}", style="bold")
     for table in (quality, costs):
         reporter.show(table)
+
+
+def _numbers(counts: list[dict[str, int]], target: str) -> str:
+    return ", ".join(f"{found[target]:,}" for found in counts)
 
 
 def _text(value: float | None, interval: dict | None = None, key: str = "") -> str:

@@ -41,6 +41,9 @@ def test_prefixes_are_no_knowledge(known, tmp_path):
     found = Known.load(tmp_path, "test", 10, days=20, prefixes=True)
     assert found.events.tolist() == [0, 0, 0, 0, 0, 0, 3, 0, 2, 0] and found.popular.tolist() == [6, 8]
     assert found.last_seen(np.array([0]), 2).tolist() == [[5, 6]]
+    found = Known(np.repeat([4, 5, 6, 8, 9, 10], [1, 2, 3, 1, 1, 2]), *[np.zeros(10, int)] * 3, prefixes=True)
+    assert found.whole(np.array([4, 6, 8, 9, 10])).tolist() == [1, 1, 2, 3, 3]  # 1, 2 and 3 events; 1; 1 and 2
+    assert known.whole(np.array([0, 2])).tolist() == [0, 2]
 
 
 def test_coverage_and_novelty(known):

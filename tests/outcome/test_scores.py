@@ -47,7 +47,7 @@ FIELDS = ("truth", "row", "place")
 def saved(path, labels, hits, sessions=None, items=None, targets=TARGETS) -> SessionScores:
     sessions = pa.array(np.arange(1000)) if sessions is None else sessions
     items = pa.array(np.arange(ITEMS) * 10) if items is None else items
-    save_scores(path, labels, hits, sessions, items, targets)
+    save_scores(path, labels, hits, np.unique(labels.session), sessions, items, targets)
     return SessionScores.load(path)
 
 
