@@ -35,7 +35,7 @@ EMBEDDED = {
         "nearest": {"encoder": {"vectors": "encoder", "size": 10}},
         "fusion": {"keep": 40, "rounds": 5, "folds": 2, "min_sessions": 20},
     },
-    "features": {"families": ["session", "recall", "embedding", "encoder"]},
+    "features": {"families": ["session", "recall", "embedding", "encoder", "similarity"]},
 }
 
 

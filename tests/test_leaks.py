@@ -33,9 +33,20 @@ def settings(by: str) -> dict:
     return of_file(
         split=by_what[by],
         # every family and few negatives: a draw that depends on what comes later shows in the models
-        features={"families": ["matrix", "popularity", "session", "recall", "rank"], "negatives": {"clicks": 3, "carts": 3}},
+        features={
+            "families": ["matrix", "popularity", "session", "recall", "attributes", "rank"],
+            "negatives": {"clicks": 3, "carts": 3},
+        },
+        items={"file": "items.csv", "columns": {"shelf": "code", "price": "number", "made": "time"}},
         ranking={"groups": {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}},
     )
+
+
+def write_items(folder: Path, log: pd.DataFrame) -> None:
+    """What is known of two thirds of the log's items; the others' dense ids move with what the log has."""
+    aid = np.unique(log[AID])[np.arange(log[AID].nunique()) % 3 > 0]
+    made = TEST_MS - aid.astype(np.int64) % 97 * 6 * HOUR
+    pd.DataFrame({AID: aid, "shelf": aid % 11, "price": aid % 13 / 4, "made": made}).to_csv(folder / "items.csv", index=False)
 
 
 class World:
@@ -140,6 +151,7 @@ def changed_after_the_cuts(log: pd.DataFrame, world: World, name: str, latest: i
 @pytest.mark.parametrize("by", ["time", "session"])
 def test_what_follows_the_cuts_of_the_test_sessions_changes_nothing_but_their_labels(tmp_path, cuts, by):
     log, config = frame(400), settings(by)
+    write_items(tmp_path, log)
     run_pipeline(config, data=write_parquet(tmp_path / "a.parquet", log), run_dir=tmp_path / "a")
     a = World(tmp_path / "a", config)
     changed = changed_after_the_cuts(log, a, "test", None)
@@ -164,6 +176,7 @@ def test_what_follows_the_cuts_of_the_validation_sessions_changes_nothing_known_
     log, config = frame(400), settings("time")
     # a session that ends on the eve of the test period leaves no room for other events
     log = log[~log[SESSION].isin(log[SESSION][log[TS].between(TEST_MS - 2, TEST_MS - 1)])]
+    write_items(tmp_path, log)
     run = {"to_stage": "candidates"}
     run_pipeline(config, data=write_parquet(tmp_path / "a.parquet", log), run_dir=tmp_path / "a", **run)
     a = World(tmp_path / "a", config)
