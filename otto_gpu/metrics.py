@@ -263,7 +263,8 @@ def _intervals(
     if more and whole is not None:
         below, above = np.square(more).sum(axis=0)
         low, high = np.sqrt((weighted - whole[0]) ** 2 + below), np.sqrt((whole[1] - weighted) ** 2 + above)
-        whole = [float(weighted - low), float(weighted + high)]
+        most = sum(targets.weights[name] for name in targets.names)
+        whole = [max(float(weighted - low), least * most), min(float(weighted + high), most)]
     return dict(zip(targets.names, ends, strict=True)) | {"weighted": whole}
 
 

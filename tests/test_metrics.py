@@ -188,5 +188,9 @@ def test_a_target_that_the_draws_say_nothing_of_widens_the_weighted_interval():
     point, (low, high) = found["weighted"], found["interval"]["weighted"]
     orders = found["interval"]["orders"]
     assert orders == pytest.approx([2 / (2 + 1.96**2), 1]) and low < point - 0.6 * (1 - orders[0]) and high < 1
+    mostly = truth * [[1, 0, 1]]
+    mostly[1:, 0] = 0  # one click, missed, and two orders: in some draws there are no clicks
+    low, high = score(of_counts(mostly * [0, 1, 1], mostly), OTTO)["interval"]["weighted"]
+    assert 0 <= low < 6 / 7 < high <= 1
     other = score(of_counts(unsure, truth), OTTO)  # one of two: the draws do tell
     assert other["interval"]["orders"] == [0, 1]
