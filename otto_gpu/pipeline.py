@@ -36,6 +36,8 @@ STAGES = {
     "factorization": "item vectors from pairs of items, near, farther apart and bought",
     "seq2seq": "item vectors from the last items and the time against the next item",
     "encoder": "a network that reads histories: vectors of items and of sessions",
+    "given": "item vectors of the user's own, from a file",
+    "text": "item vectors from the items' texts",
     "candidates": "key items ask the matrices as the recipes say; coverage",
     "features": "the feature columns of the sampled training rows",
     "rankers": "a gradient-boosted ranker per target, group and fold",
@@ -122,13 +124,14 @@ def _workers(cluster: str | None, run: Run, threads: int | None) -> AbstractCont
 
 
 def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Path]]:
-    """(path, files) of the log; a generated log has neither."""
+    """(path, files) of the log; a generated log has neither. UserError where a file that the run needs is not there."""
     data = Path(data) if data is not None else config.data
     if config.events.format == "synthetic":
         if data is not None:
             raise UserError(
                 f"events.format is 'synthetic', which generates its log: leave --data {data} out, or name a --config for it"
             )
+        _given_files(config.embeddings.only(config.vectors), None)
         return None, []
     if data is None:
         raise UserError(f"config {config.name!r} needs --data PATH: the file, folder or glob with the log")
@@ -136,7 +139,15 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
     from otto_gpu.events.read import data_files
 
     beside = files_beside(data, config.events, config.items)
-    return data, data_files(data, config.events, beside) + [file for file in beside if file.is_file()]
+    log = data_files(data, config.events, files_beside(data, config.events, config.items, config.embeddings.files))
+    _given_files(config.embeddings.only(config.vectors), data)
+    return data, log + [file for file in beside if file.is_file()]
+
+
+def _given_files(vectors: EmbeddingsConfig, data: Path | None) -> list[Path]:
+    from otto_gpu.events.flat import file_beside
+
+    return [file_beside(data, file, f"embeddings.given.{name}") for name, one in vectors.given.items() for file in one.files]
 
 
 def stages(config: Config, data: Path | None, run: Run, device: Device, workers: Workers = IN_PROCESS) -> list[Stage]:
@@ -154,7 +165,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
     def events(folder):
         from otto_gpu.events import stage
 
-        return stage.run(folder, data, c.events, c.split, c.targets, run.reporter, there, c.items)
+        return stage.run(folder, data, c.events, c.split, c.targets, run.reporter, there, c.items, c.embeddings.files)
 
     def matrices(folder):
         from otto_gpu.cooccurrence import stage
@@ -165,7 +176,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         def run_it(folder):
             from otto_gpu.embeddings import stage
 
-            return stage.run(name, folder, there, vectors, c.targets, device, threads, run.reporter)
+            return stage.run(name, folder, there, vectors, c.targets, device, threads, run.reporter, data)
 
         return run_it
 
@@ -235,7 +246,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         ),
         "matrices": (("matrices",), lambda: [dump(c.matrices), device.kind], matrices),
         **{
-            name: (made, partial(_embedding_settings, vectors, made, device, threads), embedding(name))
+            name: (made, partial(_embedding_settings, name, vectors, data, device, threads), embedding(name))
             for name, made in vectors.outputs().items()
         },
         "candidates": (
@@ -262,11 +273,12 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
     return [Stage(name, made, uses, _alone(threads, device, does)) for name, (made, uses, does) in everything.items()]
 
 
-def _embedding_settings(vectors: EmbeddingsConfig, made: tuple[str, ...], device: Device, threads: int) -> list:
-    """What a stage of embeddings depends on: the settings of the vectors that it makes."""
-    own = {n: s.model_dump(mode="json") for n, s in vectors.parts().items() if f"embeddings/{n}.json" in made}
+def _embedding_settings(part: str, vectors: EmbeddingsConfig, data: Path | None, device: Device, threads: int) -> list:
+    """What a stage of embeddings depends on: the settings of the vectors that it makes, and their files."""
+    own = {name: settings.model_dump(mode="json") for name, settings in vectors.by_part()[part].items()}
+    files = data_identity(_given_files(vectors, data)) if part == "given" else []
     # the order in which threads add up decides about the last bits
-    return [own, vectors.held_out, vectors.seed, device.kind, threads] if own else []
+    return [own, vectors.held_out, vectors.seed, device.kind, threads, *files] if own else []
 
 
 def _alone(threads: int, device: Device, run: Callable[[Path], dict]) -> Callable[[Path], dict]:

@@ -10,6 +10,7 @@ import pytest
 
 from otto_gpu.config import known_configs, load_config
 from otto_gpu.device import choose_device
+from otto_gpu.embeddings.settings import PARTS
 from otto_gpu.errors import UserError
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.pipeline import STAGES, Result, run_pipeline
@@ -20,7 +21,7 @@ OUTPUTS = {
     "events", "labels", "official", "rejected.parquet", "matrices", "candidates", "features", "models", "predictions",
     "blend.json", "submission.csv", "scores.parquet", "metrics.json", "report.html", "model_card.md",
 }  # fmt: skip
-EMBEDDINGS = ["word2vec", "factorization", "seq2seq", "encoder"]  # nobody uses them in most runs here: they make nothing
+EMBEDDINGS = list(PARTS)  # nobody uses them in most runs here: they make nothing
 EARLY = ["events", "matrices", *EMBEDDINGS, "candidates", "features"]
 LATE = ["rankers", "predictions", "blend", "submission", "report"]
 
@@ -248,7 +249,7 @@ def test_a_run_that_uses_the_encoder_tells_how_it_learnt(copy):
         "features": {"families": ["session", "recall", "encoder"]},
     }
     result = copy(**used)
-    assert result.ran == ["encoder", "candidates", "features", *LATE]
+    assert result.ran == ["encoder", "given", "text", "candidates", "features", *LATE]
     assert result.metrics["embeddings"].keys() == {"encoder"}
     for split in SPLITS:
         figures = result.metrics["embeddings"]["encoder"][split]

@@ -17,7 +17,7 @@ from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.embeddings.settings import ENCODER, EmbeddingsConfig
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import TYPES
-from otto_gpu.events.settings import MOST_BYTES, EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
+from otto_gpu.events.settings import GENERATED_ITEMS, MOST_BYTES, EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.families import needing
 from otto_gpu.outcome.settings import SubmissionConfig
@@ -67,6 +67,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _fits_together(self):
         rules = self.matrices.rules
+        attributes = self.attributes
         families, asked = self.features.families, self.candidates.needs
         wanted = [
             ("there is no matrix rule", rules, asked("matrices") | {"features.rules": self.features.rules or ()}),
@@ -74,14 +75,14 @@ class Config(Section):
                 "the section embeddings has no vectors", self.embeddings.known,
                 asked("vectors") | {"features.families": [ENCODER] if needing(families, "encoder") else []},
             ),
-            ("the section items has no column", self.items.columns if self.items else (), asked("items")),
+            ("the section items has no column", attributes, asked("items")),
         ]  # fmt: skip
         for missing, there, keys in wanted:
             for where, names in keys.items():
                 for name in names:
                     if name not in there:
                         raise ValueError(f"{where}: {missing} {name!r}; {nearest(name, there)}")
-        kinds = set(self.items.columns.values()) if self.items else set()
+        kinds = set(attributes.values())
         lacks = {
             "vectors": "" if self.embeddings.names else "vectors, but the section embeddings has none",
             "items": "" if kinds - {"text"} else "the section items with a column that is a code, a number or a time",
@@ -92,6 +93,12 @@ class Config(Section):
         if self.submission.format == "wide" and len(self.targets.names) > 1:
             named = ", ".join(self.targets.names)
             raise ValueError(f"submission.format: wide holds one list a session, but targets.weights names {named}: name one")
+        for name, text in self.embeddings.text.items():
+            for column in text.columns:
+                if attributes.get(column) != "text":
+                    texts = [n for n, kind in attributes.items() if kind == "text"]
+                    told = nearest(column, texts) if texts else "there are none: name the items' file and its columns there"
+                    raise ValueError(f"embeddings.text.{name}: items.columns has no {column!r} of kind text; {told}")
         known = {*self.targets.types, *TYPES}
         used = dict.fromkeys(self.candidates.bought, "candidates.bought")
         used |= dict.fromkeys((self.events.types or {}).values(), "events.types")
@@ -122,6 +129,11 @@ class Config(Section):
                     update={"chunk_bytes": min(max(sections[name].chunk_bytes, 1 << 10), MOST_BYTES)}
                 )
         return self.model_copy(update=sections)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """{name: kind} of what is known of the items."""
+        return self.items.columns if self.items else GENERATED_ITEMS.get(self.events.format, {})
 
     @property
     def vectors(self) -> set[str]:

@@ -15,11 +15,13 @@ import numpy as np
 
 from otto_gpu.device import Device
 from otto_gpu.device.hashing import HELD_OUT, uniform
-from otto_gpu.embeddings.settings import Encoder
-from otto_gpu.embeddings.table import Table, torch_device, training
+from otto_gpu.embeddings.model import Task, VectorModel
+from otto_gpu.embeddings.settings import ENCODER, Encoder
+from otto_gpu.embeddings.table import Table, told_place, torch_device, training
 from otto_gpu.embeddings.vectors import normalised
 from otto_gpu.errors import MissingExtra
 from otto_gpu.events.log import EventLog
+from otto_gpu.run.progress import Reporter
 
 try:
     import torch
@@ -31,6 +33,26 @@ except ImportError as error:
 PAUSES = 20  # log2(1 + seconds) of the pause before an event, at most so much
 RANKED_AT_ONCE = 512  # sessions
 FEW = 4_096  # batches of sessions of like length are cut from so many at a time, so that a batch has little padding
+
+
+def models(task: Task) -> list[VectorModel]:
+    config = task.config
+
+    def learn(period, told):
+        made = train_encoder(period.known, config.encoder, config.held_out, config.seed, task.device, task.threads, told)
+        model, figures = made
+        reader = model.reader()
+        sessions = reader.sessions(period.history, period.sessions)
+        return {ENCODER: model.items(), f"{ENCODER}.sessions": sessions}, figures, reader.weights()
+
+    return [VectorModel(ENCODER, config.encoder.epochs, learn)]
+
+
+def shared(device: Device, threads: int, reporter: Reporter) -> tuple[bool, int]:
+    """One thread, one period after the other: batches of short sessions are too small to be shared out, side by side the
+    periods wait for each other (five times slower, measured), and the result is that of any machine."""
+    told_place(device, reporter)
+    return False, 1
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,23 @@ from collections.abc import Callable
 import numpy as np
 
 from otto_gpu.device import Device
+from otto_gpu.embeddings.model import Task, VectorModel, learnt
 from otto_gpu.embeddings.pairs import Pairs, batch_size
 from otto_gpu.embeddings.settings import Factorization
 from otto_gpu.embeddings.table import Table, learn, torch, training
+from otto_gpu.embeddings.table import shared as shared
 
 CACHED = 16_384  # pairs whose gradients are summed up at a time: what they need stays in a processor's cache
+
+
+def models(task: Task) -> list[VectorModel]:
+    def model(name, settings):
+        def train(log, told):
+            return train_factorization(Pairs(log, settings.steps), settings, task.config.seed, task.device, task.threads, told)
+
+        return learnt(task, name, settings.epochs, train, settings.types, settings.steps)
+
+    return [model(name, settings) for name, settings in task.config.factorization.items()]
 
 
 def train_factorization(

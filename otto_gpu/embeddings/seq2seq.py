@@ -18,13 +18,25 @@ from typing import NamedTuple
 import numpy as np
 
 from otto_gpu.device import Device
+from otto_gpu.embeddings.model import Task, VectorModel, learnt
 from otto_gpu.embeddings.pairs import batch_size, shuffled
 from otto_gpu.embeddings.settings import Seq2Seq
 from otto_gpu.embeddings.table import Table, learn, torch, training
+from otto_gpu.embeddings.table import shared as shared
 from otto_gpu.events.log import EventLog
 
 HOUR_MS = 60 * 60 * 1000
 LAYER = 3.0  # the layer's weights begin as shares of it: cosines alone are too small for a steep sigmoid
+
+
+def models(task: Task) -> list[VectorModel]:
+    config, targets = task.config, task.targets
+
+    def train(log, told):
+        return train_seq2seq(log, config.seq2seq, config.seed, task.device, task.threads, told)
+
+    types = config.seq2seq.types or targets.next_only or targets.types[:1]
+    return [learnt(task, "seq2seq", config.seq2seq.epochs, train, types)]
 
 
 class Batch(NamedTuple):

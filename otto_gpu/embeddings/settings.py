@@ -1,6 +1,8 @@
-"""The section `embeddings` of the configuration: which vectors are learnt, and how. Null switches a part off."""
+"""The section `embeddings` of the configuration: which vectors are made, and how. Null switches a part off."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
@@ -8,6 +10,8 @@ from otto_gpu.events.settings import SPLITS
 from otto_gpu.schema import Name, Section, changed, with_left_out
 
 ENCODER = "encoder"  # the name of its vectors, and of the family of features that they make
+# the parts of the section: fields, stages (in this order) and modules of this package, see model.py
+PARTS = ("word2vec", "factorization", "seq2seq", ENCODER, "given", "text")
 
 
 class Word2Vec(Section):
@@ -93,8 +97,52 @@ def _of_periods(*names: str) -> list[str]:
     return [f"embeddings/{split}/{name}.npy" for split in SPLITS for name in names]
 
 
+class Given(Section):
+    """The user's own vectors, a row an item: an array (.npy) and the ids of its rows, or a table (CSV, Parquet) with the ids
+    and either one column of lists or a column of numbers per dimension."""
+
+    file: str = Field(min_length=1, description="its name in the data folder (beside the log, where that is one file)")
+    id: str | None = Field(None, description="the column that names the item, as the log does; null: the first one")
+    ids: str | None = Field(
+        None, description="for .npy: the file that names the items of the rows, in their order: .npy, CSV or Parquet"
+    )
+    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
+
+    @model_validator(mode="after")
+    def _ids_of_rows(self):
+        if self.file.lower().endswith(".npy") != (self.ids is not None):
+            raise ValueError("ids names the items of an array's rows: it goes with a file that ends in .npy, and with no other")
+        return self
+
+    @property
+    def files(self) -> list[str]:
+        return [self.file, *([self.ids] if self.ids is not None else [])]
+
+
+class Text(Section):
+    """Vectors of what is written about an item: hashed TF-IDF, and of it the strongest directions (truncated SVD); by
+    scikit-learn, with nothing to download."""
+
+    columns: list[str] = Field(min_length=1, description="the items' columns of kind text, read as one text")
+    dim: int = Field(64, ge=2, le=1024, description="length of a vector")
+    tokens: Literal["words", "characters"] = Field(
+        "words", description="characters: within words, for languages that set no spaces or compose long words"
+    )
+    ngrams: tuple[int, int] = Field((1, 1), description="[lo, hi]: lo to hi tokens that stand side by side make a term")
+    buckets: int = Field(1 << 18, ge=16, le=1 << 24, description="terms are told apart by a hash of so many values")
+    iterations: int = Field(5, ge=1, le=100, description="of the SVD: more come nearer to the exact one")
+
+    @model_validator(mode="after")
+    def _forward(self):
+        if not 1 <= self.ngrams[0] <= self.ngrams[1] <= 10:
+            raise ValueError(f"ngrams must be [lo, hi] with 1 <= lo <= hi <= 10, got {list(self.ngrams)}")
+        if self.buckets <= self.dim:
+            raise ValueError(f"buckets must be above dim, got {self.buckets} and {self.dim}")
+        return self
+
+
 class EmbeddingsConfig(Section):
-    """Vectors that are learnt from the log. Only those are trained that features or candidates use; null leaves a part out."""
+    """Vectors of items. Only those are made that features or candidates use; null leaves a part out."""
 
     word2vec: Word2Vec | None = Word2Vec()
     factorization: dict[Name, Factorization] = Field(
@@ -104,6 +152,8 @@ class EmbeddingsConfig(Section):
     )
     seq2seq: Seq2Seq | None = Seq2Seq()
     encoder: Encoder | None = Encoder()
+    given: dict[Name, Given] = Field({}, description="the user's own vectors, by name: a file, or settings that name one")
+    text: dict[Name, Text] = Field({}, description="vectors of the items' texts, by name")
     held_out: float = Field(0.02, ge=0, lt=1, description="share of the sessions kept out of training, for the AUC")
     seed: int = Field(42, ge=0, description="of what training draws")
 
@@ -112,52 +162,65 @@ class EmbeddingsConfig(Section):
     def _merge(cls, given):
         return {} if given is None else changed(FACTORIZATIONS, given)
 
+    @field_validator("given", "text", mode="before")
+    @classmethod
+    def _files(cls, given):
+        """A file's name stands for settings that name it; null for none."""
+        given = {} if given is None else given
+        return {n: {"file": g} if isinstance(g, str) else g for n, g in given.items()} if isinstance(given, dict) else given
+
     @field_serializer("factorization", mode="wrap")
     def _dump(self, factorization, dump):
         return with_left_out(FACTORIZATIONS, dump(factorization))
 
     @model_validator(mode="after")
     def _names(self):
-        for name in self.factorization:
-            if name.split(".")[0] in ("word2vec", "seq2seq", ENCODER):  # encoder.sessions too is a file of the encoder's
-                raise ValueError(f"factorization: {name!r} is the name of another model")
+        taken = dict.fromkeys(("word2vec", "seq2seq", ENCODER))
+        for part in ("factorization", "given", "text"):
+            for name in getattr(self, part):
+                # encoder.sessions too is a file of the encoder's
+                if name in taken or name.split(".")[0] in ("word2vec", "seq2seq", ENCODER):
+                    raise ValueError(f"{part}: {name!r} is the name of another model")
+                if part != "factorization" and name.endswith((".sessions", ".weights")):
+                    raise ValueError(f"{part}: no name may end as {name!r} does, which would be a file of another model")
+                taken[name] = None
         return self
 
-    @property
-    def names(self) -> list[str]:
-        """The names of the vectors of items alone, in the order of their stages."""
-        one = [self.word2vec and "word2vec", *self.factorization, self.seq2seq and "seq2seq"]
-        return [name for name in one if name]
+    def by_part(self) -> dict[str, dict[str, Section]]:
+        """{part: {name of vectors: the settings behind them}}, in the order of the stages; {} for a part that is off."""
+        found = {part: getattr(self, part) for part in PARTS}
+        return {part: s if isinstance(s, dict) else {} if s is None else {part: s} for part, s in found.items()}
+
+    def parts(self) -> dict[str, Section]:
+        """The settings behind each name, in the order of the stages."""
+        return {name: settings for named in self.by_part().values() for name, settings in named.items()}
 
     @property
     def known(self) -> list[str]:
-        """`names`, and the encoder's, whose vectors are of sessions too."""
-        return [*self.names, *([ENCODER] if self.encoder else [])]
+        """The names of all vectors, in the order of their stages."""
+        return list(self.parts())
 
-    def parts(self) -> dict[str, Section]:
-        """The settings behind each name of `known`."""
-        one = {"word2vec": self.word2vec, **self.factorization, "seq2seq": self.seq2seq, ENCODER: self.encoder}
-        return {name: part for name, part in one.items() if part is not None}
+    @property
+    def names(self) -> list[str]:
+        """`known` without the encoder's, whose vectors are of sessions too."""
+        return [name for name in self.known if name != ENCODER]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of given vectors, by their names in the data folder."""
+        return tuple(file for given in self.given.values() for file in given.files)
 
     def only(self, names: set[str]) -> EmbeddingsConfig:
         """The same without the vectors that are not among the names."""
+        kept = {part: {n: s for n, s in named.items() if n in names} for part, named in self.by_part().items()}
         return self.model_copy(
-            update={
-                "word2vec": self.word2vec if "word2vec" in names else None,
-                "factorization": {n: f for n, f in self.factorization.items() if n in names},
-                "seq2seq": self.seq2seq if "seq2seq" in names else None,
-                ENCODER: self.encoder if ENCODER in names else None,
-            }
+            update={part: one if isinstance(getattr(self, part), dict) else one.get(part) for part, one in kept.items()}
         )
 
     def outputs(self) -> dict[str, tuple[str, ...]]:
         """{stage: what it writes below the run directory}, in the order of the stages; nothing where a part is off."""
-        made = {
-            "word2vec": ["word2vec"] if self.word2vec else [],
-            "factorization": list(self.factorization),
-            "seq2seq": ["seq2seq"] if self.seq2seq else [],
-        }
-        files = {s: [f"embeddings/{n}.json" for n in ns] + _of_periods(*ns) for s, ns in made.items()}
-        own = _of_periods(ENCODER, f"{ENCODER}.sessions") + [f"embeddings/{split}/{ENCODER}.weights.npz" for split in SPLITS]
-        files[ENCODER] = [f"embeddings/{ENCODER}.json", *own] if self.encoder else []
-        return {stage: tuple(paths) for stage, paths in files.items()}
+        files = {p: [f"embeddings/{n}.json" for n in named] + _of_periods(*named) for p, named in self.by_part().items()}
+        if self.encoder:
+            files[ENCODER] += _of_periods(f"{ENCODER}.sessions")
+            files[ENCODER] += [f"embeddings/{split}/{ENCODER}.weights.npz" for split in SPLITS]
+        return {part: tuple(paths) for part, paths in files.items()}

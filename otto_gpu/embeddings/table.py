@@ -12,6 +12,8 @@ import numpy as np
 
 from otto_gpu.device import Device
 from otto_gpu.errors import MissingExtra
+from otto_gpu.events.settings import SPLITS
+from otto_gpu.run.progress import Reporter
 
 try:
     import torch
@@ -20,6 +22,20 @@ except ImportError as error:
     raise MissingExtra("the section embeddings", "torch", "embeddings") from error
 
 _LOCK, _BEFORE = Lock(), []
+
+
+def shared(device: Device, threads: int, reporter: Reporter) -> tuple[bool, int]:
+    """Of the parts that learn on such a table, see model.py: on a CPU their batches are too small for many cores."""
+    on_gpu = told_place(device, reporter)
+    return (False, threads) if on_gpu else (threads > 1, max(threads // len(SPLITS), 1))
+
+
+def told_place(device: Device, reporter: Reporter) -> bool:
+    """Whether PyTorch learns on the GPU; where it should and cannot, that is said."""
+    on_gpu = torch_device(device).type == "cuda"
+    if device.kind == "cuda" and not on_gpu:
+        reporter.say("  this PyTorch sees no GPU: the vectors are learnt on the CPU")
+    return on_gpu
 
 
 class Table:

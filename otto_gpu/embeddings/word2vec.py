@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otto_gpu.device import Device
+from otto_gpu.embeddings.model import Task, VectorModel, learnt
 from otto_gpu.embeddings.settings import Word2Vec
 from otto_gpu.errors import MissingExtra
 from otto_gpu.events.log import EventLog
+from otto_gpu.run.progress import Reporter
 
 try:
     from gensim.models.callbacks import CallbackAny2Vec
@@ -23,6 +26,19 @@ except ImportError as error:
 
 CHUNK = 1 << 18  # events that become Python integers at a time
 LONGEST = 10_000  # gensim drops what a sentence has beyond that
+
+
+def models(task: Task) -> list[VectorModel]:
+    config = task.config
+
+    def train(log, told):
+        return train_word2vec(log, config.word2vec, config.seed, told)
+
+    return [learnt(task, "word2vec", config.word2vec.epochs, train)]
+
+
+def shared(device: Device, threads: int, reporter: Reporter) -> tuple[bool, int]:
+    return threads > 1, 1
 
 
 def train_word2vec(

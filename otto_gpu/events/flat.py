@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -36,10 +37,20 @@ def beside(data: Path | str, name: str) -> Path:
     return folder / name
 
 
-def files_beside(data: Path | str, events: EventsConfig, items: ItemsConfig | None) -> list[Path]:
-    """The files among the data that are no part of the log."""
-    names = [events.test_answers, items and items.file]
+def files_beside(data: Path | str, events: EventsConfig, items: ItemsConfig | None, further: Iterable[str] = ()) -> list[Path]:
+    """The files among the data that are no part of the log; further: names of others."""
+    names = [events.test_answers, items and items.file, *further]
     return [beside(data, name) for name in names if name is not None]
+
+
+def file_beside(data: Path | str | None, name: str, key: str) -> Path:
+    """A file of the data folder that a setting, `key`, names. UserError where it is not there."""
+    if data is None:
+        raise UserError(f"{key}: a generated log has no data folder where {name} could lie; leave this setting out")
+    file = beside(data, name)
+    if not file.is_file():
+        raise UserError(f"{file}: no such file ({key})")
+    return file
 
 
 def read_flat(file: Path, key: str, wanted: dict[str, str], delimiter: str = ",", optional=()) -> dict[str, pa.Array]:

@@ -12,6 +12,8 @@ from otto_gpu.schema import Name, Section
 
 MOST_BYTES = 1 << 30  # places in a piece of text are int32
 SPLITS = ("validation", "test")  # the periods that are predicted
+# attributes of the items of generated logs
+GENERATED_ITEMS: dict[str, dict[str, str]] = {}
 
 
 class ColumnNames(Section):

@@ -39,13 +39,15 @@ def run(
     reporter: Reporter,
     run_dir: Path,
     items: ItemsConfig | None = None,
+    others: tuple[str, ...] = (),
 ):
+    """others: names of files in the data folder that are no part of the log, besides the items file."""
     with reporter.work("reading", "events") as work:
         if events.format == "synthetic":
             result = _synthetic(events, targets)
         else:
             try:
-                result = read_log(data, events, targets, work.advance, files_beside(data, events, items))
+                result = read_log(data, events, targets, work.advance, files_beside(data, events, items, others))
             except TooManyRejected as error:
                 rejected = error.rejected
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))

@@ -34,7 +34,7 @@ from otto_gpu.run.progress import Reporter
 BUILDS = ("-cu12", "-cu13", "")  # of RAPIDS: for pip, and for conda
 PACKAGES = (
     "numpy", "pandas", "pyarrow", "numba", "numba-cuda", "xgboost", "xgboost-cpu", "xgboost-cu12", "xgboost-cu13", "faiss-cpu",
-    "faiss-gpu", "faiss-gpu-cuvs", "torch", "gensim", "treelite", "lightgbm",
+    "faiss-gpu", "faiss-gpu-cuvs", "torch", "gensim", "treelite", "scikit-learn", "lightgbm",
     "cupy-cuda12x", "cupy-cuda13x", "cupy", *(n + b for n in ("rmm", "cudf", "cuml", "cuvs", "nvforest") for b in BUILDS),
 )  # fmt: skip
 DRIVER = Path("/proc/driver/nvidia/version")

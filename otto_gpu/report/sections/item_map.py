@@ -13,8 +13,15 @@ from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Table
 from otto_gpu.report.layout import Group, Section
 from otto_gpu.report.record import Record
+from otto_gpu.report.sections.vectors import made
 from otto_gpu.report.tally import item_events
 
+# what nearness means, by vectors that are learnt from the log, and by others
+LEARNT = (
+    "items that follow each other in sessions lie near each other. "
+    "Dots that stand together are items that visitors see together"
+)
+READY = "items that are alike by them lie near each other"
 SPLIT = "test"  # whose vectors know most of the log
 FIRST = (ENCODER, "word2vec")  # before others
 # shares of the items, the most popular first, with their look; many small dots below few large ones
@@ -23,7 +30,7 @@ LOOKS = ((0.05, "s1", 6.0), (0.2, "s0", 4.5), (0.5, "s6", 3.5), (1.0, "s7", 2.5)
 
 def section(record: Record) -> Section | None:
     found = record.metrics.get("embeddings") or {}
-    known = [n for n in found if found[n][SPLIT]["loss"] and vectors_path(record.run_dir, SPLIT, n).is_file()]
+    known = [n for n in found if made(found[n][SPLIT]) and vectors_path(record.run_dir, SPLIT, n).is_file()]
     if not known:
         return None
     name = next((n for n in FIRST if n in known), known[0])
@@ -39,8 +46,8 @@ def section(record: Record) -> Section | None:
     except MissingExtra as missing:
         return Section("map", "Map of the items", [f"{str(missing)[0].upper()}{str(missing)[1:]}"])
     texts = [
-        f"The vectors of {name} on a plane, by {method}: items that follow each other in sessions lie near each other. "
-        "Dots that stand together are items that visitors see together; axes and the room between groups mean nothing."
+        f"The vectors of {name} on a plane, by {method}: {LEARNT if found[name][SPLIT]['loss'] else READY}; "
+        "axes and the room between groups mean nothing."
     ]
     chart = _chart(where, events[shown], len(items), kept(vectors[shown], where))
     return Section("map", "Map of the items", texts, [Group("", [chart])])

@@ -16,16 +16,21 @@ def section(record: Record) -> Section | None:
     if not found:
         return None
     texts = [
-        "How the vectors that features or candidates use were learnt. The AUC is of pairs in held-out sessions: 0.5 is chance."
+        "How the vectors that features or candidates use were made. The AUC is of pairs in held-out sessions: 0.5 is chance."
     ]
     for split in SPLITS:
-        if unlearnt := [name for name, by_split in found.items() if not by_split[split]["loss"]]:
+        if unlearnt := [name for name, by_split in found.items() if not made(by_split[split])]:
             texts.append(f"Before the {split} period {words.listed(unlearnt)} found nothing to learn from: all zeros.")
     table = _table(found)
     chart = _losses({name: by_split["test"]["loss"] for name, by_split in found.items()}, table)
     if chart is None:
         return Section("vectors", "Vectors", texts, tables=[TableBlock("How they were learnt", table)])
     return Section("vectors", "Vectors", texts, [Group("", [chart])])
+
+
+def made(facts: dict) -> bool:
+    """Whether there are vectors other than zeros."""
+    return bool(facts["loss"] or facts.get("items"))
 
 
 def _table(found: dict[str, dict]) -> Table:
