@@ -140,7 +140,6 @@ def _ids(column: pa.ChunkedArray) -> pa.Array:
 def _places(column: pa.ChunkedArray, dictionary: pa.Array) -> np.ndarray:
     """int64 [n]: where each text stands in the dictionary, -1 if it does not. Integers compare as numbers (07, 7)."""
     if pa.types.is_integer(dictionary.type):
-        number = pc.match_substring_regex(column, r"^[+-]?\d{1,18}$")
-        column = pc.if_else(number, column, None).cast(pa.int64())
-    found = pc.index_in(column, value_set=dictionary.cast(column.type), skip_nulls=True)
+        column = pc.replace_substring_regex(column, r"^(-?)0+(\d+)$", r"\1\2")
+    found = pc.index_in(column, value_set=dictionary.cast(pa.string()))
     return pc.fill_null(found, -1).to_numpy().astype(np.int64)

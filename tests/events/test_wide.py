@@ -55,6 +55,12 @@ def test_the_leaderboard_at_home(files, capsys):
     assert code == 0 and found["hit_rate@2"] == {"answers": 2 / 4} and found["columns"] == ["user_id", "click_article_id"]
 
 
+def test_large_numbers_are_told_apart(files, capsys):
+    big, other = (1 << 62) + 1, (1 << 62) + 2
+    code, out, _ = run(capsys, files(f"user_id,aid\n{big},{other}\n-0,1\n", f"u,a_1\n{big},0{other}\n0,{big}\n"))
+    assert code == 0 and out.startswith("mrr@5: 0.5000")
+
+
 def test_columns_are_found_or_named(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("when,item_id,who\n5,x,7\n6,y,7\n")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from otto_gpu.config import Config, load_config
 from otto_gpu.errors import UserError
-from otto_gpu.evaluate import evaluate_files
+from otto_gpu.evaluate import evaluate_files, evaluate_wide
 from otto_gpu.events.incoming import Reader
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from tests.events.logs import TYPES, in_order, read, rows
@@ -263,3 +263,17 @@ def test_mutated_official_files(folder, labels, predictions, quirks):
     with suppress(UserError):
         figures = evaluate_files(folder / "labels.jsonl", folder / "lists.csv", TargetsConfig(), quirks, bootstrap=5)
         assert all(value is None or 0 <= value <= 1 for value in figures["recall@20"].values())
+
+
+@fuzzed
+@given(
+    answers=mutated(st.sampled_from([b"1,10", b"2,20", b"3,30", b'"a",b'])),
+    rows=mutated(st.sampled_from([b"1,10,11,12", b"2,,20,", b"9,1,2,3", b'"a",b,"c,d",'])),
+)
+def test_mutated_wide_files(folder, answers, rows):
+    (folder / "answers.csv").write_bytes(b"user_id,item\n" + b"\n".join(answers) + b"\n")
+    (folder / "wide.csv").write_bytes(b"user_id,article_1,article_2,article_3\n" + b"\n".join(rows) + b"\n")
+    targets = TargetsConfig(types=["answers"], weights={"answers": 1.0}, next_only=[], k=3, metric="mrr")
+    with suppress(UserError):
+        figures = evaluate_wide(folder / "answers.csv", folder / "wide.csv", targets, bootstrap=5)
+        assert 0 <= figures["mrr@3"]["answers"] <= 1
