@@ -34,12 +34,19 @@ def settings(by: str) -> dict:
         split=by_what[by],
         # every family and few negatives: a draw that depends on what comes later shows in the models
         features={
-            "families": ["matrix", "popularity", "session", "recall", "attributes", "rank"],
+            "families": ["matrix", "popularity", "session", "recall", "attributes", "context", "rank"],
             "negatives": {"clicks": 3, "carts": 3},
         },
+        events={"context": {"device": "code", "scroll": "number"}},
         items={"file": "items.csv", "columns": {"shelf": "code", "price": "number", "made": "time"}},
         ranking={"groups": {"binary": GROUP, "pairwise": GROUP | {"objective": "rank:pairwise"}}},
     )
+
+
+def with_context(log: pd.DataFrame) -> pd.DataFrame:
+    """The log with a code and a number of every event, some missing; events that are put in later have neither."""
+    device = np.array(["phone", "desk", None], object)[log[TS] // 1000 % 3]
+    return log.assign(device=device, scroll=np.where(log[TS] % 5 > 0, log[TS] % 7 / 4, np.nan))
 
 
 def write_items(folder: Path, log: pd.DataFrame) -> None:
@@ -150,7 +157,7 @@ def changed_after_the_cuts(log: pd.DataFrame, world: World, name: str, latest: i
 
 @pytest.mark.parametrize("by", ["time", "session"])
 def test_what_follows_the_cuts_of_the_test_sessions_changes_nothing_but_their_labels(tmp_path, cuts, by):
-    log, config = frame(400), settings(by)
+    log, config = with_context(frame(400)), settings(by)
     write_items(tmp_path, log)
     run_pipeline(config, data=write_parquet(tmp_path / "a.parquet", log), run_dir=tmp_path / "a")
     a = World(tmp_path / "a", config)
@@ -173,7 +180,7 @@ def test_what_follows_the_cuts_of_the_test_sessions_changes_nothing_but_their_la
 
 
 def test_what_follows_the_cuts_of_the_validation_sessions_changes_nothing_known_before(tmp_path, cuts):
-    log, config = frame(400), settings("time")
+    log, config = with_context(frame(400)), settings("time")
     # a session that ends on the eve of the test period leaves no room for other events
     log = log[~log[SESSION].isin(log[SESSION][log[TS].between(TEST_MS - 2, TEST_MS - 1)])]
     write_items(tmp_path, log)

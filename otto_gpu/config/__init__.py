@@ -76,6 +76,7 @@ class Config(Section):
                 asked("vectors") | {"features.families": [ENCODER] if needing(families, "encoder") else []},
             ),
             ("the section items has no column", attributes, asked("items")),
+            ("events.context has no column", self.events.context, asked("context")),
         ]  # fmt: skip
         for missing, there, keys in wanted:
             for where, names in keys.items():
@@ -86,6 +87,7 @@ class Config(Section):
         lacks = {
             "vectors": "" if self.embeddings.names else "vectors, but the section embeddings has none",
             "items": "" if kinds - {"text"} else "the section items with a column that is a code, a number or a time",
+            "context": "" if self.events.context else "columns in events.context",
         }
         for what, needed in lacks.items():
             for name in needing(families, what) if needed else ():

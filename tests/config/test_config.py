@@ -354,6 +354,7 @@ def test_a_recipe_without_lines_changes_those_fields_of_the_packaged_one_and_no_
             "{features: {families: [embedding]}, embeddings: {word2vec: null, factorization: null, seq2seq: null}}",
             "features.families: 'embedding' needs vectors, but the section embeddings has none",
         ),
+        ("features: {families: [session, context]}", "features.families: 'context' needs columns in events.context"),
         (
             "{features: {families: [attributes]}, items: {file: items.csv, columns: {title: text}}}",
             "features.families: 'attributes' needs the section items with a column that is a code, a number or a time",
