@@ -112,7 +112,7 @@ def run(
     sizes = summary["periods"]
     return {
         "events": len(log), "sessions": result.log.n_sessions, "items": log.n_items, "rejected": int(counts.get("rejected", 0)),
-        "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {p['train_events']:,} events" for n, p in sizes.items()),
+        "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {_before(p)}" for n, p in sizes.items()),
     }  # fmt: skip
 
 
@@ -159,6 +159,10 @@ def _facts(period: Period, targets: TargetsConfig) -> dict:
         "labels": None if labels is None else {t: int((labels.type == targets.code(t)).sum()) for t in targets.names},
     }
     return facts | {"prefixes": True} if period.prefixes else facts
+
+
+def _before(facts: dict) -> str:
+    return f"{facts['train_events']:,} events" if facts["train_events"] else f"their own {facts['history_events']:,} events"
 
 
 def _save_ids(path: Path, ids: pa.Array | None, n: int) -> None:
