@@ -75,9 +75,10 @@ class EventLog:
         return there
 
     @classmethod
-    def from_frame(cls, frame, types: tuple[str, ...] = TYPES) -> EventLog:
+    def from_frame(cls, frame, types: tuple[str, ...] = TYPES, context: tuple[str, ...] = ()) -> EventLog:
         """A log from a data frame with the columns session, aid (any integers or strings), ts (ms) and type
-        (codes 0.. or names of `types`). Sorts; exact duplicates are dropped. Raises UserError for what it cannot take.
+        (codes 0.. or names of `types`); context: further columns, integers are codes (-1: missing), floats numbers. Sorts;
+        exact duplicates are dropped. Raises UserError for what it cannot take.
         """
         from otto_gpu.events.checks import YEAR_2200_MS
         from otto_gpu.events.ids import dense_ids
@@ -108,8 +109,15 @@ class EventLog:
             raise UserError("EventLog.from_frame: ts must not be negative")
         if len(columns[TS]) and pc.max(columns[TS]).as_py() >= YEAR_2200_MS:
             raise UserError("EventLog.from_frame: ts lies at or after the year 2200; it must be milliseconds since 1970")
+        further = {}
+        for name in context:
+            column = _to_arrow(frame[name], name) if name in frame else pa.nulls(0)
+            codes = pa.types.is_integer(column.type) and not column.null_count
+            if not codes and not pa.types.is_floating(column.type):
+                raise UserError(f"EventLog.from_frame: context column {name!r} must be there, as integer codes or floats")
+            further[name] = column.to_numpy(zero_copy_only=False).astype(np.int32 if codes else np.float32)
         return cls.from_arrays(
-            session, aid, columns[TS].to_numpy(zero_copy_only=False), code,
+            session, aid, columns[TS].to_numpy(zero_copy_only=False), code, context=further,
             n_sessions=len(sessions), n_items=len(items), types=tuple(types), items=items, sessions=sessions,
         )  # fmt: skip
 

@@ -111,9 +111,12 @@ def _data(record: Record) -> list[str]:
     counts, sizes = record.metrics["events"]["counts"], record.sizes
     types = ", ".join(f"{words.count(n)} {name}" for name, n in counts["types"].items())
     extra = record.config["events"].get("extra") or []
+    attributes = [n for n, kind in ((record.config.get("items") or {}).get("columns") or {}).items() if kind != "text"]
+    known = ["session", "item", "time", "type", *(record.config["events"].get("context") or ())]
+    known[1] += f" (with its {words.listed(attributes)})" if attributes else ""
     told = (
         f"{origin(record)}: {words.count(counts['events'])} events ({types}) of {words.count(sizes['sessions'])} sessions and "
-        f"{words.count(sizes['items'])} items. Of an event the models know session, item, time and type. No personal data "
+        f"{words.count(sizes['items'])} items. Of an event the models know {words.listed(known)}. No personal data "
         "beyond what the ids are to those who can resolve them."
     )
     if extra:

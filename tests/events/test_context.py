@@ -186,3 +186,14 @@ def test_names_are_the_columns_own(tmp_path):
         run_pipeline(
             {"events": {"format": "synthetic", "context": {"device": "code"}}}, run_dir=tmp_path / "run", to_stage="events"
         )
+
+
+def test_from_a_frame_integers_are_codes_and_floats_numbers():
+    frame = pd.DataFrame(
+        {"session": [1, 0, 0], "aid": [1, 2, 2], "ts": [5, 7, 6], "type": 0, "c": [3, -1, 2], "n": [0.5, np.nan, 2]}
+    )
+    with pytest.raises(UserError, match="context column 'n' must be there, as integer codes or floats"):
+        EventLog.from_frame(frame.assign(n=list("abc")), context=("c", "n"))
+    log = EventLog.from_frame(frame, context=("c", "n"))
+    assert log.context["c"].tolist() == [2, -1, 3] and np.array_equal(log.context["n"], [2, np.nan, 0.5], equal_nan=True)
+    assert log.context["c"].dtype == np.int32 and log.context["n"].dtype == np.float32

@@ -10,12 +10,19 @@ from otto_gpu.report.charts import Table
 from otto_gpu.report.layout import Hidden, Section, TableBlock
 from otto_gpu.report.record import Record
 
+ASKED = {
+    "last": "Of a period's sessions the last event is asked, all others are known.",
+    "every": "Of a period's sessions every event but the first is asked, given those before it; nothing is learnt from them.",
+    "time": "Everybody who was there before a period's start is asked for what they do in it.",
+}
+
 
 def section(record: Record) -> Section:
     counts = record.metrics["events"]["counts"]
     types = ", ".join(f"{words.count(n)} {name}" for name, n in counts["types"].items())
+    told = f"{origin(record)}: {words.count(counts['events'])} events ({types})."
     return Section(
-        "data", "Data", [f"{origin(record)}: {words.count(counts['events'])} events ({types})."], [],
+        "data", "Data", [told, *asked(record)], [],
         [TableBlock("Periods", periods(record), False)],
     )  # fmt: skip
 
@@ -24,6 +31,11 @@ def origin(record: Record) -> str:
     if record.config["events"].get("format") == "synthetic":
         return "A generated log of an invented shop"
     return f"The log at {record.config.get('data')}"
+
+
+def asked(record: Record) -> list[str]:
+    """How the sessions were cut, where it is not in OTTO's way."""
+    return [ASKED[cut]] if (cut := record.config["split"].get("cut")) in ASKED else []
 
 
 def periods(record: Record) -> Table:
