@@ -22,11 +22,13 @@ KEY = "events.test_answers"
 
 @dataclass(frozen=True)
 class Answers:
-    """session, aid: the user's own ids (integers or text); type: int8 codes."""
+    """session, aid: the user's own ids (integers or text); type: int8 codes; once: bool, rows of types of which a session has
+    one answer (targets.next_only)."""
 
     session: pa.Array
     aid: pa.Array
     type: np.ndarray
+    once: np.ndarray
 
     def labels(self, log: EventLog, asked: np.ndarray, file: Path, say: Callable[[str], None]) -> Labels:
         """In the ids of the log, whose items hold all of the answers'. asked: bool [n_sessions], the sessions of the test file;
@@ -39,6 +41,15 @@ class Answers:
             )
         if lacking := int((~there).sum()):
             say(f"  {file.name}: {lacking:,} of {len(there):,} answers are of sessions that the test file lacks: left out")
+        # of what a session has one answer, the first row is it
+        _, first = np.unique(session * (int(self.type.max()) + 1) + self.type, return_index=True)
+        repeated = self.once & there
+        repeated[first] = False
+        if repeated.any():
+            say(
+                f"  {file.name}: {int(repeated.sum()):,} more answers of a type of which only the next event is asked: left out"
+            )
+        there &= ~repeated
         labels = Labels.from_arrays(session[there], self.type[there], places_of(self.aid, log.items)[there])
         if silent := int(asked.sum()) - len(np.unique(labels.session)):
             say(f"  {file.name}: {silent:,} of {int(asked.sum()):,} sessions of the test file have no answer")
@@ -63,7 +74,8 @@ def read_answers(file: Path, events: EventsConfig, targets: TargetsConfig) -> An
     rows = np.flatnonzero(np.isin(code, [targets.code(name) for name in targets.names]))
     if not len(rows):
         raise UserError(f"{file}: no row has a type of the targets {', '.join(targets.names)} ({KEY})")
-    return Answers(session.take(pa.array(rows)), aid.take(pa.array(rows)), code[rows])
+    once = np.isin(code, [targets.code(name) for name in targets.next_only])
+    return Answers(session.take(pa.array(rows)), aid.take(pa.array(rows)), code[rows], once[rows])
 
 
 def _ids(file: Path, column: pa.Array, name: str) -> pa.Array:

@@ -43,7 +43,7 @@ def run(tmp_path, folder, suffix=".csv", **more):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
 def test_the_answers_are_the_test_periods_labels_and_no_part_of_the_log(tmp_path, suffix):
-    folder = data(tmp_path / "data", [(101, 777), (100, 3), (100, 3), (55, 1)], suffix)
+    folder = data(tmp_path / "data", [(101, 777), (100, 3), (100, 4), (55, 1)], suffix)
     period, sessions, items = run(tmp_path, folder, suffix)
     own = zip(sessions.take(pa.array(period.labels.session)), items.take(pa.array(period.labels.aid)), strict=True)
     assert [(s.as_py(), a.as_py()) for s, a in own] == [(100, 3), (101, 777)]  # 777 is an answer that nobody met before
@@ -51,6 +51,7 @@ def test_the_answers_are_the_test_periods_labels_and_no_part_of_the_log(tmp_path
     assert sessions.take(pa.array(period.sessions)).to_pylist() == [100, 101, 102]
     told = (tmp_path / "run/run.log").read_text()
     assert "1 of 4 answers are of sessions that the test file lacks: left out" in told
+    assert "1 more answers of a type of which only the next event is asked" in told  # 4, which comes after 3
     assert "1 of 3 sessions of the test file have no answer" in told
     assert (tmp_path / "run/official/test_labels.jsonl").is_file()
     summary = json.loads((tmp_path / "run/events/summary.json").read_text())

@@ -3,7 +3,10 @@
 import numba
 import numpy as np
 
+from otto_gpu.events.settings import SplitConfig, TargetsConfig
+from otto_gpu.events.split import split_log
 from otto_gpu.features import popularity
+from otto_gpu.features.compute import PeriodState
 from otto_gpu.features.popularity import Popularity
 from tests.features import oracle
 from tests.features.case import Case, assert_same, case_of
@@ -75,3 +78,18 @@ def test_the_same_bits_for_any_number_of_threads():
     )
     np.testing.assert_array_equal(*tables)
     np.testing.assert_allclose(tables[0], table.reshape(len(table), -1), rtol=1e-6)
+
+
+def test_of_prefixes_nothing_is_counted():
+    """With split.cut: every a longer history holds the answer of a shorter one: neither may be popular for it."""
+    log = log_of(
+        [[(i % 5, h * HOUR, 0), ((i + 1) % 5, h * HOUR + 1, 1), (i % 3, h * HOUR + 2, 0)] for i, h in enumerate(range(40))], 5
+    )
+    period = split_log(log, SplitConfig(cut="every", by="session", test_fraction=0.3), TargetsConfig())["test"]
+    world = World(period.known, period.history, period.labels)
+    made = [
+        PeriodState.of(period.known, period.history, world.stack, world.config, counted=counted).popularity
+        for counted in (period.counted, None)
+    ]
+    assert not made[0].period.any() and made[1].period.any() and made[0].all.any()
+    assert np.array_equal(made[0].all, made[1].all) and len(made[0].times) == len(period.train)
