@@ -126,10 +126,11 @@ def _workers(cluster: str | None, run: Run, threads: int | None) -> AbstractCont
 def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Path]]:
     """(path, files) of the log; a generated log has neither. UserError where a file that the run needs is not there."""
     data = Path(data) if data is not None else config.data
-    if config.events.format == "synthetic":
+    if config.events.generated:
         if data is not None:
             raise UserError(
-                f"events.format is 'synthetic', which generates its log: leave --data {data} out, or name a --config for it"
+                f"events.format is {config.events.format!r}, which generates its log: leave --data {data} out, "
+                "or name a --config for it"
             )
         _given_files(config.embeddings.only(config.vectors), None)
         return None, []

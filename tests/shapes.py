@@ -14,6 +14,7 @@ from otto_gpu.events.official import write_sessions
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
 from otto_gpu.events.split import split_log
 from otto_gpu.events.synthetic import synthetic_log
+from otto_gpu.events.synthetic_news import write_news
 
 Shape = Callable[[Path], list]  # writes the log into the folder; what the command line says about it
 CLICK, CART, ORDER = 0, 1, 2
@@ -73,9 +74,22 @@ def taobao_users(folder: Path) -> list:
     return ["--data", folder]
 
 
+def news_demo(folder: Path) -> list:
+    return ["--set", "events.synthetic_sessions=700"]
+
+
+def tianchi_news(folder: Path) -> list:
+    """The competition's files, with the answers that it kept."""
+    write_news(folder, 800, seed=7, test_users=100)
+    return ["--data", folder]
+
+
 SHAPES: dict[str, Shape] = {
-    shape.__name__: shape for shape in (demo, otto, yoochoose_clicks, globo_news, taobao_visits, taobao_buyers, taobao_users)
-}
+    shape.__name__: shape
+    for shape in (
+        demo, otto, yoochoose_clicks, globo_news, taobao_visits, taobao_buyers, taobao_users, news_demo, tianchi_news,
+    )
+}  # fmt: skip
 
 
 def _of_users(log: EventLog, visits: int) -> EventLog:

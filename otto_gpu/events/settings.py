@@ -13,7 +13,10 @@ from otto_gpu.schema import Name, Section
 MOST_BYTES = 1 << 30  # places in a piece of text are int32
 SPLITS = ("validation", "test")  # the periods that are predicted
 # attributes of the items of generated logs
-GENERATED_ITEMS: dict[str, dict[str, str]] = {}
+GENERATED_ITEMS = {
+    "synthetic_news": {"category_id": "code", "created_at_ts": "time", "words_count": "number", "title": "text"},
+}
+GENERATED = ("synthetic", *GENERATED_ITEMS)
 
 
 class ColumnNames(Section):
@@ -28,8 +31,10 @@ class ColumnNames(Section):
 class EventsConfig(Section):
     """How to read the log. For `jsonl` (the official OTTO format) the column names are fixed by the format."""
 
-    format: Literal["auto", "jsonl", "csv", "parquet", "synthetic"] = Field(
-        "auto", description="auto: as the files' names end; synthetic: a generated log, which takes no data"
+    format: Literal["auto", "jsonl", "csv", "parquet", "synthetic", "synthetic_news"] = Field(
+        "auto",
+        description="auto: as the files' names end; synthetic: a generated log of a shop, which takes no data; synthetic_news: "
+        "one of a news portal, with attributes of its articles and columns of context",
     )
     columns: ColumnNames = ColumnNames()
     ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
@@ -61,8 +66,8 @@ class EventsConfig(Section):
     sample_sessions: float = Field(
         1.0, gt=0, le=1, description="read only this share of the sessions, chosen by a hash of the id"
     )
-    synthetic_sessions: int = Field(20_000, ge=10, description="for format synthetic: how many sessions to generate")
-    synthetic_seed: int = Field(42, ge=0, description="for format synthetic: another seed, another log")
+    synthetic_sessions: int = Field(20_000, ge=10, description="of a generated log: how many sessions, or users of the news")
+    synthetic_seed: int = Field(42, ge=0, description="of a generated log: another seed, another log")
 
     @field_validator("types", mode="before")
     @classmethod
@@ -89,6 +94,10 @@ class EventsConfig(Section):
         if self.test_answers is not None and self.test_file is None:
             raise ValueError("test_answers needs test_file: the sessions that the answers belong to")
         return self
+
+    @property
+    def generated(self) -> bool:
+        return self.format in GENERATED
 
     def type_names(self, types: list[str]) -> dict[str, str]:
         """{the log's value: the event type} for a log whose types are `types`."""

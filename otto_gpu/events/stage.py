@@ -25,6 +25,7 @@ from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, split_log
 from otto_gpu.events.synthetic import synthetic_log
+from otto_gpu.events.synthetic_news import read_generated
 from otto_gpu.events.typed import CONTEXT, save_dictionaries
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
@@ -43,8 +44,8 @@ def run(
 ):
     """others: names of files in the data folder that are no part of the log, besides the items file."""
     with reporter.work("reading", "events") as work:
-        if events.format == "synthetic":
-            result = _synthetic(events, targets)
+        if events.generated:
+            result = (_synthetic if events.format == "synthetic" else read_generated)(events, targets)
         else:
             try:
                 result = read_log(data, events, targets, work.advance, files_beside(data, events, items, others))
@@ -63,7 +64,7 @@ def run(
     truth = None
     if answers is not None:
         truth = answers.labels(log, result.from_test_file, beside(data, events.test_answers), reporter.say)
-    doubt = None if events.format == "synthetic" else suspicious_unit(log.ts, events.ts_unit)
+    doubt = None if events.generated else suspicious_unit(log.ts, events.ts_unit)
     if doubt:
         reporter.say(f"  warning: {doubt}")
     try:

@@ -28,8 +28,9 @@ def section(record: Record) -> Section:
 
 
 def origin(record: Record) -> str:
-    if record.config["events"].get("format") == "synthetic":
-        return "A generated log of an invented shop"
+    generated = {"synthetic": "shop", "synthetic_news": "news portal"}.get(record.config["events"].get("format"))
+    if generated:
+        return f"A generated log of an invented {generated}"
     return f"The log at {record.config.get('data')}"
 
 
