@@ -48,7 +48,7 @@ def test_every_link_leads_somewhere():
     ("section", "key", "kind", "default"),
     [
         ("ranking", "folds", "integer, at least 2, at most 20", "`4`"),
-        ("events", "format", "`auto`, `jsonl`, `csv`, `parquet`, `synthetic`", "`auto`"),
+        ("events", "format", "`auto`, `jsonl`, `csv`, `parquet`, `synthetic`, `synthetic_news`", "`auto`"),
         ("events", "before", "time or null", "`null`"),
         ("targets", "weights", "name → number", "`{clicks: 0.1, carts: 0.3, orders: 0.6}`"),
         ("split", "test_fraction", "number, above 0, below 1", "`0.1`"),
