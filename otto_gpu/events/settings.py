@@ -84,9 +84,12 @@ class EventsConfig(Section):
 
     @model_validator(mode="after")
     def _apart(self):
-        for name in self.extra:
-            if name in self.context:
+        columns = {name: key for key, name in self.columns.model_dump().items()}
+        for name in self.context:
+            if name in self.extra:
                 raise ValueError(f"{name!r} is named in extra and in context; name it once")
+            if name in columns:
+                raise ValueError(f"{name!r} is named in columns.{columns[name]} and in context; name it once")
         return self
 
     @model_validator(mode="after")

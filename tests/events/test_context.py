@@ -180,6 +180,8 @@ def test_what_is_no_number_is_counted_and_files_of_new_sessions_may_lack_them(tm
 def test_names_are_the_columns_own(tmp_path):
     with pytest.raises(UserError, match=r"events.context: the log has a column 'ts' already"):
         load_config({"events": {"context": {"ts": "number"}}})
+    with pytest.raises(UserError, match=r"'item' is named in columns.aid and in context"):
+        load_config({"events": {"columns": {"aid": "item"}, "context": {"item": "code"}}})
     with pytest.raises(UserError, match="'device' is named in extra and in context"):
         load_config({"events": {"extra": ["device"], "context": {"device": "code"}}})
     with pytest.raises(UserError, match="a generated log has no column 'device'"):

@@ -68,7 +68,7 @@ function row(event) {
     const ts = time.value === shown ? event.ts : givenTime(time.value); // what is shown leaves the milliseconds out
     time.setAttribute("aria-invalid", ts === null);
     if (ts === null) throw new Error(`"${time.value}" is no time: write it as 2022-08-28 21:59:42.`);
-    return { aid: givenId(aid.value.trim()), ts, type: type.value };
+    return { ...event, aid: givenId(aid.value.trim()), ts, type: type.value }; // what else is known of an event stays
   };
   return made;
 }
