@@ -68,7 +68,7 @@ def plain(tmp_path_factory):
     kinds = {"colour": "code", "size": "number", "made": "time", "title": "text"}
     settings = of_file(
         events={"extra": ["device"], "context": {"hour": "code"}}, items={"file": "items.csv", "columns": kinds},
-        features={"families": ["session", "recall", "rank"]},
+        features={"families": ["session", "recall", "attributes", "context", "rank"]},
         ranking={"groups": {"binary": GROUP, "leafwise": LEAFWISE}},
     )  # fmt: skip
     return run_pipeline(settings, data=folder / "log.csv", run_dir=folder / "run").run_dir
