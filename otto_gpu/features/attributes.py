@@ -72,24 +72,23 @@ def _column(name: str, meaning: str, dtype: str = "float32") -> Column:
 
 
 def compute(chunk, out: np.ndarray) -> None:
-    known, histories, pointer, aid = (
-        chunk.period_state.attributes,
-        chunk.histories,
-        chunk.candidates.pointer,
-        chunk.candidates.aid,
-    )
+    known, histories = chunk.period_state.attributes, chunk.histories
+    pointer, aid = chunk.candidates.pointer, chunk.candidates.aid
     last = spread(histories.aid[histories.starts[1:] - 1], pointer)
+    compared = [*known.times.values(), *known.numbers.values()]
+    of_events = [values[histories.aid] for values in compared]
+    ages = [histories.ts / HOUR_MS - hours for hours in of_events[: len(known.times)]]
+    means = iter(_means_of(histories, of_events + ages, pointer))
     place = 0
-    for hours in known.times.values():
-        ages = histories.ts / HOUR_MS - hours[histories.aid]
-        out[:, place] = spread(chunk.last_ts / HOUR_MS, pointer) - hours[aid]
-        _compare(chunk, hours, aid, last, out[:, place + 1 : place + 4])
-        out[:, place + 4] = spread(_means_of(histories, ages), pointer)
-        place += OF_TIME
-    for values in known.numbers.values():
-        out[:, place] = values[aid]
-        _compare(chunk, values, aid, last, out[:, place + 1 : place + 4])
-        place += OF_NUMBER
+    for i, values in enumerate(compared):
+        mine, width = values[aid], OF_TIME if i < len(known.times) else OF_NUMBER
+        out[:, place] = spread(chunk.last_ts / HOUR_MS, pointer) - mine if width == OF_TIME else mine
+        out[:, place + 1] = mine - values[last]
+        out[:, place + 2] = np.abs(mine - values[last])
+        out[:, place + 3] = mine - next(means)
+        place += width
+    for i, mean in enumerate(means):  # what is left: of the ages
+        out[:, i * OF_TIME + 4] = mean
     lengths = spread(np.diff(histories.starts), pointer)
     for codes in known.codes.values():
         mine = codes[aid]
@@ -102,39 +101,35 @@ def compute(chunk, out: np.ndarray) -> None:
         place += OF_CODE
 
 
-def _compare(chunk, values: np.ndarray, aid: np.ndarray, last: np.ndarray, out: np.ndarray) -> None:
-    """Differences of the candidates' values to those of the last items, signed and not, and to the histories' means."""
-    histories, mine = chunk.histories, values[aid]
-    out[:, 0] = mine - values[last]
-    out[:, 1] = np.abs(mine - values[last])
-    out[:, 2] = mine - spread(_means_of(histories, values[histories.aid]), chunk.candidates.pointer)
-
-
-def _means_of(histories, values: np.ndarray) -> np.ndarray:
-    """float64 [S]: the mean of every history's values (float64, one for each event) that are known; nan: none is."""
-    means = arrays_of(values).empty(len(histories), np.float64)
-    _means(histories.starts, values, means)
-    return means
+def _means_of(histories, values: list[np.ndarray], pointer: np.ndarray) -> np.ndarray:
+    """float64 [values, m]: of each of the values (float64, one for each event) the mean over the history of those that are
+    known, for every candidate; nan: none is."""
+    if not values:
+        return np.empty((0, 0))
+    means = arrays_of(histories.ts).empty((len(histories), len(values)), np.float64)
+    _means(histories.starts, np.column_stack(values), means)
+    return spread(means, pointer).T
 
 
 @njit(cache=True)
-def session_mean(s, starts, values, means):
+def session_means(s, starts, values, means):
     """The body for one session (CPU and CUDA)."""
-    total, n = 0.0, 0
-    for i in range(starts[s], starts[s + 1]):
-        if values[i] == values[i]:  # all but nan
-            total += values[i]
-            n += 1
-    means[s] = total / n if n else np.nan
+    for c in range(values.shape[1]):
+        total, n = 0.0, 0
+        for i in range(starts[s], starts[s + 1]):
+            if values[i, c] == values[i, c]:  # all but nan
+                total += values[i, c]
+                n += 1
+        means[s, c] = total / n if n else np.nan
 
 
 @njit(parallel=True, cache=True)
 def _every_mean(starts, values, means):
     for s in prange(len(starts) - 1):
-        session_mean(s, starts, values, means)
+        session_means(s, starts, values, means)
 
 
-_means = Kernel(_every_mean, session_mean)
+_means = Kernel(_every_mean, session_means)
 
 
 @njit(cache=True)

@@ -181,8 +181,8 @@ def results(call) -> dict[str, np.ndarray]:
     call(similarity._similarities, rows, candidates, pointer, aid, vectors, alike)
     out["similarity"] = alike
 
-    words, mean = np.where(log.aid % 5, log.aid / 4, np.nan), np.zeros(n)
-    call(attributes._means, log.starts, words, mean)
+    words, mean = np.where(log.aid % 5, log.aid / 4, np.nan), np.zeros((n, 2))
+    call(attributes._means, log.starts, np.column_stack([words, log.aid / 8]), mean)
     codes, counted = np.arange(N_ITEMS, dtype=np.int32) % 4 - 1, np.zeros((len(candidates), 1), np.float32)
     call(attributes._events, rows, codes[candidates], log.starts, codes[log.aid], counted)
     out |= {"means": mean, "events": counted}
