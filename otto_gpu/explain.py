@@ -56,10 +56,12 @@ def explain(recommender: Recommender, events, aid, target: str | None = None, to
         return _explained(recommender, recommender.reader.read(events), aid, target, top)
 
 
-def explain_log(recommender: Recommender, log: EventLog, aid, target: str | None = None, top: int = 10) -> dict:
-    """As explain, for a log of one session that is read already, with its own ids."""
+def explain_log(
+    recommender: Recommender, log: EventLog, aid, target: str | None = None, top: int = 10, dictionaries=None
+) -> dict:
+    """As explain, for a log of one session that is read already, with its own ids; dictionaries: as recommend_log's."""
     with recommender.exclusive():
-        return _explained(recommender, recommender.reader.of_log(log), aid, target, top)
+        return _explained(recommender, recommender.reader.of_log(log, dictionaries), aid, target, top)
 
 
 def _explained(recommender: Recommender, incoming: Incoming, aid, target: str | None, top: int) -> dict:
@@ -188,8 +190,9 @@ def _run(given: argparse.Namespace) -> int:
     if given.top < 0:
         raise UserError(f"--top: expected a number of features, 0 or more, got {given.top}")
     recommender = Recommender.load(given.run, given.device)
-    log = _one_session(read_sessions(given.sessions, recommender.config).log, given.session)
-    answer = explain_log(recommender, log, given.aid, given.target, given.top)
+    read = read_sessions(given.sessions, recommender.config)
+    log = _one_session(read.log, given.session)
+    answer = explain_log(recommender, log, given.aid, given.target, given.top, read.context)
     if given.json:
         print(orjson.dumps(answer, option=orjson.OPT_INDENT_2, default=str).decode())
     else:

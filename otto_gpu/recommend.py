@@ -168,7 +168,7 @@ class Recommender:
 
     def recommend_log(self, log: EventLog, k: int | None = None, dictionaries=None) -> Recommendations:
         """As recommend, for a log that is read already, with its own ids; dictionaries: the values of its own codes, by column
-        of its context."""
+        of its context (None: they are the run's)."""
         with self.exclusive():
             return self.lists(self.reader.of_log(log, dictionaries), k)
 

@@ -82,7 +82,8 @@ class Reader:
         return self.of(session, found.aid, found.ts, found.type, found.context)
 
     def of_log(self, log: EventLog, dictionaries: dict[str, pa.Array] | None = None) -> Incoming:
-        """Of a log with ids of its own; dictionaries: the values of its own codes of events.context."""
+        """Of a log with ids of its own; dictionaries: the values of its own codes of events.context, None: they are those
+        of the run."""
         session, aid = (ids.take(pa.array(codes)) for ids, codes in ((log.sessions, log.session), (log.items, log.aid)))
         context = dict(log.context)
         for name, words in (dictionaries or {}).items():
@@ -91,8 +92,8 @@ class Reader:
         return self.of(session, aid, log.ts, log.type, context)
 
     def of(self, session: pa.Array, aid: pa.Array, ts: np.ndarray, kind: np.ndarray, context=None) -> Incoming:
-        """Of columns: own ids, ms, codes of the types; context: words (typed.as_words) or numbers by name. A session may come
-        without any event: `session` may be longer."""
+        """Of columns: own ids, ms, codes of the types; context: words (typed.as_words), the run's codes, or numbers, by name. A
+        session may come without any event: `session` may be longer."""
         code, sessions = dense_ids(session, SESSION)
         _, first_seen = np.unique(code, return_index=True)
         code = code[: len(aid)]
@@ -115,7 +116,7 @@ class Reader:
             elif given is None:
                 found[name] = np.full(int(rows.sum()), NO_CODE, np.int32)
             else:
-                found[name] = known_codes(given, self._dictionaries[name])[rows]
+                found[name] = (given if isinstance(given, np.ndarray) else known_codes(given, self._dictionaries[name]))[rows]
         return found
 
     def _table(self, events) -> pa.Table:

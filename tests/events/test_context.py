@@ -151,6 +151,9 @@ def test_new_sessions_bring_them_or_not(whole):
         EventLog(**{**vars(other), "context": own}), {"device": pa.array(["a", "tablet"]), "zip": pa.array([1])}
     )
     assert [values.tolist() for values in found.log.context.values()] == [[2], [-1], [2]]
+    some = log.of_sessions(0, 3)
+    again = reader.of_log(some).log.context  # without dictionaries the codes are the run's
+    assert all(np.array_equal(again[name], values, equal_nan=True) for name, values in some.context.items())
     with pytest.raises(UserError, match=r"column 'device' .*a code is an integer or text, got list"):
         reader.read([event | {"device": [1]}])
 
