@@ -13,6 +13,8 @@ from otto_gpu.metrics import paired_interval
 from otto_gpu.outcome.scores import SessionScores
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.report.__main__ import main
+from otto_gpu.report.comparison import Comparison
+from otto_gpu.report.record import Record
 from tests.report.conftest import settings
 from tests.report.pages import Page
 from tests.runs import metrics, pipeline, said
@@ -183,3 +185,19 @@ def test_help():
     shown = report("--help")
     assert shown.returncode == 0 and "--out" in shown.stdout and "RUN" in shown.stdout
     assert report().returncode == 2
+
+
+def test_runs_of_other_metrics_are_compared_by_that_of_the_first(finished, tmp_path):
+    """Every metric of every run is known."""
+    shutil.copytree(finished, tmp_path / "other", ignore=shutil.ignore_patterns("predictions", "features", "models"))
+    found = metrics(finished)
+    found["config"]["targets"]["metric"], found["config"]["name"] = "mrr", "other"
+    for split in ("validation", "test"):
+        mine = found[split]
+        del mine["recall@20"]
+        mine["mrr@20"], mine["weighted"] = mine["beside"]["mrr@20"], mine["beside"]["mrr@20"]["weighted"]
+    (tmp_path / "other/metrics.json").write_text(json.dumps(found))
+    records = [Record(finished), Record(tmp_path / "other")]
+    for c, name in ((Comparison(records), "recall@20"), (Comparison(records[::-1]), "mrr@20")):
+        assert [c.score(r, "weighted")[0] for r in c.records] == [metrics(finished)["test"]["beside"][name]["weighted"]] * 2
+        assert [d["difference"]["weighted"] for d in c.paired.values()] == [0]

@@ -92,6 +92,19 @@ def test_beside_the_score_by_the_official_files_alone(finished, page):
         assert table.rows[name][0] == f"{np.mean(mine):.3f} of {len(mine)}"
 
 
+def test_a_run_of_an_earlier_version_has_a_page(finished, tmp_path):
+    """With the figures that it has."""
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("predictions", "part-*.parquet"))
+    found = metrics(finished)
+    for split in ("validation", "test"):
+        for name in ("new_to_the_session", "baselines", "beside", "slices", "lists", "sessions_of"):
+            del found[split][name]
+    (tmp_path / "run/metrics.json").write_text(json.dumps(found))
+    run(tmp_path / "run", tmp_path / "run")
+    page = page_of(tmp_path / "run")
+    assert "beside" not in page.sections and page.tiles["recall@20, weighted"][0] == f"{found['test']['weighted']:.3f}"
+
+
 def test_recall_along_the_list(finished, page):
     for target in TARGETS:
         table = next(t for t in page.tables if t.head[:2] == ["k", "final lists, test"] and _is_of(page, t, target))
