@@ -129,7 +129,7 @@ def _texts(column: pa.Array, what: str) -> pa.Array:
 def with_ids(log: EventLog, *further: pa.Array) -> EventLog:
     """The log with a dictionary that holds these ids too (own ids, which may be known); dense ids keep the order of own ids.
     7 and '7' are one item: where some are integers and others text, all are text."""
-    all_of = [log.items, *further]
+    all_of = [pa.array(np.arange(log.n_items)) if log.items is None else log.items, *further]
     if not all(pa.types.is_integer(ids.type) for ids in all_of):
         all_of = [ids.cast(pa.string()) for ids in all_of]
     else:

@@ -150,7 +150,11 @@ class SplitConfig(Section):
     validation_days: float = Field(
         7, gt=0, le=100_000, description="by time: the validation period's length, up to the test period"
     )
-    test_start: datetime | None = Field(None, description="by time: where the test period begins (UTC), instead of test_days")
+    test_start: datetime | None = Field(
+        None,
+        description="by time: where the test period begins (UTC), instead of test_days (which "
+        "say how long it lasts where cut is time)",
+    )
     validation_start: datetime | None = Field(
         None, description="by time: where the validation period begins (UTC), instead of validation_days"
     )
