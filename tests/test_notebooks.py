@@ -43,8 +43,8 @@ def outputs(tmp_path, monkeypatch):
     return run
 
 
-def test_there_are_six():
-    assert [p.name[0] for p in NOTEBOOKS] == list("123456")
+def test_there_are_seven():
+    assert [p.name[0] for p in NOTEBOOKS] == list("1234567")
 
 
 @notebooks

@@ -163,8 +163,9 @@ def _clicks(rng, users: int, days: int, stock: _Articles) -> pa.Table:
         if not len(on):
             break
         if place:
-            gap = np.where(rng.random(len(on)) < 0.6, rng.lognormal(11.5, 0.9, len(on)), rng.exponential(20 * HOUR, len(on)))
-            gap = np.minimum(gap, 2 * HOUR) if place == 1 else gap  # a second click there always is
+            # the second click comes in the same visit: everybody has two
+            stays = rng.random(len(on)) < (1 if place == 1 else 0.6)
+            gap = np.where(stays, np.minimum(rng.lognormal(11.5, 0.9, len(on)), HOUR), rng.exponential(20 * HOUR, len(on)))
             now[on] += np.maximum(gap, 1000).astype(np.int64)
             on = on[now[on] < end]
         hour = (now[on] - START) // HOUR
