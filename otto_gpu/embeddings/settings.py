@@ -129,6 +129,12 @@ class Text(Section):
         "words", description="characters: within words, for languages that set no spaces or compose long words"
     )
     ngrams: tuple[int, int] = Field((1, 1), description="[lo, hi]: lo to hi tokens that stand side by side make a term")
+    common: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="terms in more than this share of the texts, and in more than 100, are left out; 1: none are",
+    )
     buckets: int = Field(1 << 18, ge=16, le=1 << 24, description="terms are told apart by a hash of so many values")
     iterations: int = Field(5, ge=1, le=100, description="of the SVD: more come nearer to the exact one")
 

@@ -1,6 +1,8 @@
 """Vectors of what is written about the items: hashed TF-IDF and truncated SVD, which is latent semantic analysis (Deerwester
 et al. 1990) without a dictionary. Texts are known before any event, so both periods have the same vectors.
 
+Terms that many texts have would take the strongest directions for themselves: they are left out (of news' titles, terms in 2 %
+and more: of the 10 nearest titles 45 % shared the category, with them 38 %; MIND, 51,000 titles, 64 directions, chance 19 %).
 A term's count in a text counts 1 + ln(count), times its idf ln((1 + n) / (1 + texts with the term)) + 1 over the n items that
 have texts; the rows have length 1 before the SVD and after it. The SVD is randomised (Halko et al. 2011) with a fixed seed, and
 in one thread: several threads add up in another order every time.
@@ -27,6 +29,7 @@ try:
 except ImportError as error:
     raise MissingExtra("embeddings.text", "scikit-learn", "text") from error
 
+FEW = 100  # texts: in so many any term may be
 NOISE = 1e-6  # directions whose singular value is below this share of the first are rounding
 
 
@@ -61,12 +64,13 @@ def text_vectors(texts: pa.Array, config: Text, seed: int) -> np.ndarray:
         analyzer="word" if config.tokens == "words" else "char_wb", dtype=np.float64,
     ).transform(texts.to_pylist())  # fmt: skip
     vectors = np.zeros((len(texts), config.dim), np.float32)
+    # buckets that no text falls into cost memory in the SVD and change nothing
+    found, most = counts.getnnz(axis=0), max(config.common * np.count_nonzero(np.diff(counts.indptr)), FEW)
+    counts = counts[:, np.flatnonzero((found > 0) & (found <= most))]
     rows = np.flatnonzero(np.diff(counts.indptr))
     if not len(rows):
         return vectors
     weights = TfidfTransformer(sublinear_tf=True).fit_transform(counts[rows])
-    # buckets that no text falls into cost memory in the SVD and change nothing
-    weights = weights[:, np.flatnonzero(weights.getnnz(axis=0))]
     dim = min(config.dim, *weights.shape)
     with threadpool_limits(1):
         left, values, _ = randomized_svd(weights, dim, n_iter=config.iterations, random_state=seed)

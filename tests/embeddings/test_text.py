@@ -58,6 +58,17 @@ def test_the_same_texts_give_the_same_bytes_and_few_of_them_fewer_directions():
     assert one @ other > 0.8 > one @ far
 
 
+def test_terms_of_many_texts_are_left_out():
+    plain = texts(300)
+    given = [f"the {text}" for text in plain]
+    config = Text(columns=["title"], dim=8, iterations=20, common=0.9)
+    without = text_vectors(pa.array(plain), config, 1)
+    assert np.array_equal(text_vectors(pa.array(given), config, 1), without)
+    every = text_vectors(pa.array(given), config.model_copy(update={"common": 1.0}), 1)
+    assert (every @ every.T).mean() > (without @ without.T).mean()
+    assert not text_vectors(pa.array(["the"] * 101), CONFIG, 1).any()
+
+
 def test_columns_are_read_as_one_text():
     items = Items(3, texts={"title": pa.array(["a", None, "c"]), "body": pa.array(["x", "y", None])})
     assert joined("t", Text(columns=["title", "body"]), items).to_pylist() == ["a x", " y", "c "]
