@@ -48,9 +48,9 @@ def explain(recommender: Recommender, events, aid, target: str | None = None, to
      "targets": {target: {"place" from 1 among the candidates, "blend": [{"group", "weight", "place"}],
      "bias", "features": [{"feature", "meaning", "value", "contribution"}], the `top` that moved the score most}}}
 
-    Contributions are XGBoost's (Tree SHAP, Lundberg et al. 2018): log-odds or margins, the mean over folds and, by their
-    weights, groups; with the bias and the features not shown they add up to the score. They explain the models' score; the
-    blend ranks by the places that come of it.
+    Contributions are XGBoost's and LightGBM's (Tree SHAP, Lundberg et al. 2018): log-odds or margins, the mean over folds and,
+    by their weights, groups; with the bias and the features not shown they add up to the score. They explain the models' score;
+    the blend ranks by the places that come of it.
     """
     with recommender.exclusive():
         return _explained(recommender, recommender.reader.read(events), aid, target, top)

@@ -61,16 +61,11 @@ def _over(search: Search, trials: list[dict]) -> bool:
     return sum(t["seconds"] for t in trials) >= search.seconds or (search.trials is not None and len(trials) >= search.trials)
 
 
-def _searched(search: Search, group: Group) -> list[str]:
-    """What the group's kind has of it."""
-    return [name for name in search.parameters if name not in group.foreign]
-
-
 def _proposed(search: Search, group: Group, trials: list[dict]) -> dict:
     """The next trial's settings; of the first trial those that the group has."""
     if not trials:
-        return {name: getattr(group, name) for name in _searched(search, group)}
-    ranges = {name: RANGES[name] for name in _searched(search, group)}
+        return {name: getattr(group, name) for name in search.of(group)}
+    ranges = {name: RANGES[name] for name in search.of(group)}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(n_startup_trials=search.startup, seed=search.seed + len(trials))
     study = optuna.create_study(direction="maximize", sampler=sampler)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from graphlib import CycleError, TopologicalSorter
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_serializer
+from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.rankers import OBJECTIVES, RANKERS
 from otto_gpu.schema import Name, Section, nearest
 
 RECALL = "recall"  # the hand-set order of the candidates, as one more group of the blend
-
 
 Kind = Literal[tuple(RANKERS)]
 OWN = {setting: name for name, kind in RANKERS.items() for setting in kind.own}  # settings that one kind alone has
@@ -39,7 +38,9 @@ class Group(Section):
     )
     colsample: float = Field(0.5, gt=0, le=1, description="share of its columns that a tree sees")
     subsample: float = Field(0.8, gt=0, le=1, description="share of the rows that a tree sees")
-    min_child_weight: float = Field(5.0, ge=0, description="what a leaf must weigh: the sum of its second derivatives")
+    min_child_weight: float = Field(
+        5.0, ge=0, description="what a leaf must weigh: the sum of second derivatives (softmax, rank_xendcg: below 1 a session)"
+    )
     reg_lambda: float = Field(10.0, ge=0, description="how strongly a leaf's value is drawn to zero (L2)")
     rounds: int = Field(400, ge=1, description="trees at most")
     early_stopping: int = Field(30, ge=1, description="rounds without a better figure on the held-out fold")
@@ -56,7 +57,7 @@ class Group(Section):
         if not self.by_session:
             return "auc"
         # recall and hit rate jump from hit to hit, and are the same for most rounds
-        return f"{'mrr' if getattr(targets, 'metric', 'recall') == 'mrr' else 'ndcg'}@{targets.k}"
+        return f"{'mrr' if targets.metric == 'mrr' else 'ndcg'}@{targets.k}"
 
     @property
     def foreign(self) -> set[str]:
@@ -99,6 +100,10 @@ class Search(Section):
     startup: int = Field(8, ge=1, description="trials at random before the sampler draws conclusions")
     seed: int = Field(42, ge=0, description="of the trials")
 
+    def of(self, group: Group) -> list[str]:
+        """What is searched of the settings that the group's kind has."""
+        return [name for name in self.parameters if name not in group.foreign]
+
 
 class RankingConfig(Section):
     """The rankers: a model per target, group and fold of the validation period's sessions."""
@@ -116,7 +121,8 @@ class RankingConfig(Section):
         4096,
         ge=0,
         description="a target's rows are kept in memory up to so many MB, and as much of what is prepared for the folds; "
-        "more is read again, and a fold that alone takes more is trained from disk. On CUDA what is prepared may take half of "
+        "more is read again, and a fold that alone takes more is trained from disk (by lightgbm from memory, to which its rows "
+        "then go through a file). On CUDA what is prepared may take half of "
         "the GPU's free memory instead, and a fold that takes more is trained from the host's memory",
     )
     scoring: Literal["auto", "xgboost", "nvforest", "forest"] = Field(
@@ -153,6 +159,13 @@ class RankingConfig(Section):
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return made
+
+    @model_validator(mode="after")
+    def _something_to_search(self):
+        for name, group in self.groups.items():
+            if self.search is not None and not self.search.of(group):
+                raise ValueError(f"search.parameters: {group.ranker}, the kind of the group {name!r}, has none of these")
+        return self
 
     @field_validator("cascade")
     @classmethod

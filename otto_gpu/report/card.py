@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from otto_gpu.candidates.settings import FUSION
 from otto_gpu.metrics import METRICS
 from otto_gpu.ranking.models import POOL
+from otto_gpu.ranking.settings import Group
 from otto_gpu.report import words
 from otto_gpu.report.charts import Table
 from otto_gpu.report.compare import kept_coverage
 from otto_gpu.report.notes import notes
 from otto_gpu.report.record import Record
 from otto_gpu.report.sections.data import origin, periods
-from otto_gpu.report.sections.rankers import called, family_gains
+from otto_gpu.report.sections.rankers import called, family_gains, kinds
 from otto_gpu.report.sections.score import of
 
 COMMAND = "python -m otto_gpu.pipeline --config RUN/config.yaml --run-dir RUN-again"
 GROUP = (
+    "ranker",
     "objective",
     "depth",
+    "leaves",
+    "leaf_rows",
     "bins",
     "learning_rate",
     "columns",
@@ -73,7 +77,8 @@ def _what(record: Record) -> str:
     if record.candidates.fusion:
         told += f", of which fusion keeps {record.candidates.fusion.keep} a session"
     if models:
-        told += f"; {models} models (gradient-boosted trees) order them, and a blend with their hand-set order makes the lists."
+        trees = f"gradient-boosted trees of {words.listed(kinds(record))}"
+        told += f"; {models} models ({trees}) order them, and a blend with their hand-set order makes the lists."
     else:
         told += "; no model could be trained, so their hand-set order makes the lists."
     return told
@@ -205,8 +210,11 @@ def seeds(config: dict, path: str = "") -> dict[str, int]:
 def _models(record: Record) -> list[Table]:
     if not record.models:
         return []
-    values = {name: [getattr(group, c) for c in GROUP] for name, group in record.ranking.groups.items()}
-    groups = Table(["group", *GROUP], [[name, *("all" if v is None else str(v) for v in vs)] for name, vs in values.items()])
+    settings = [s for s in GROUP if any(s not in group.foreign for group in record.ranking.groups.values())]
+    groups = Table(
+        ["group", *settings],
+        [[name, *(_setting(group, s) for s in settings)] for name, group in record.ranking.groups.items()],
+    )
     rows = []
     for folder, made in record.models.items():
         for group, folds in made.items():
@@ -224,6 +232,14 @@ def _models(record: Record) -> list[Table]:
         [[f, str(counts.get(f, 1)), *(words.percent(g.get(f, 0.0)) for g in gains.values())] for f in families],
     )
     return [groups, models, features]
+
+
+def _setting(group: Group, name: str) -> str:
+    """Nothing where the group's kind has no such setting."""
+    if name in group.foreign:
+        return ""
+    value = getattr(group, name)
+    return "all" if value is None else str(value)
 
 
 def _again(record: Record) -> str:

@@ -25,7 +25,7 @@ from otto_gpu.schema import explain
 
 @dataclass(frozen=True)
 class Fold:
-    """A model: fold, log (per round what XGBoost reported), the best round from 0 and the metric that found it."""
+    """A model: fold, log (per round what its library reported), the best round from 0 and the metric that found it."""
 
     fold: int
     log: dict[str, dict[str, list[float]]]

@@ -91,7 +91,7 @@ def tally(record: Record, target: str) -> TargetTally:
     weights = record.metrics["blend"][target]
     weights = dict(zip(weights["groups"], weights["weights"], strict=True))
     groups = record.models.get(record.folders.get(target, ""), {})
-    binary = [g for g in groups if record.ranking.groups[g].objective == "binary:logistic"]
+    binary = [g for g in groups if not record.ranking.groups[g].by_session]
     for split in SPLITS:
         path, figures = record.run_dir / "labels" / f"{split}.parquet", record.figures(split)
         if figures is None or not path.is_file() or not any(score_paths(record.run_dir, split, target)):

@@ -6,6 +6,7 @@ import pytest
 
 from otto_gpu.config import load_config
 from otto_gpu.device import choose_device
+from otto_gpu.errors import UserError
 from otto_gpu.pipeline import run_pipeline
 from otto_gpu.ranking.search import best_settings
 from otto_gpu.ranking.settings import Group, Search
@@ -47,6 +48,20 @@ def test_the_best_trial_wins_and_the_first_is_the_groups_own(tmp_path):
         assert trial["params"].keys() == set(SEARCH.parameters)
         assert 2 <= trial["params"]["depth"] <= 8 and 0.03 <= trial["params"]["learning_rate"] <= 0.3
     assert json.loads((tmp_path / "search.json").read_text()) == record
+
+
+def test_of_a_group_its_own_kinds_settings_are_searched(tmp_path):
+    search, judged = Search(trials=3, startup=1), []
+    group = Group(ranker="lightgbm", objective="lambdarank", leaves=15)
+    best_settings(tmp_path / "search.json", search, group, lambda g: judged.append(g) or [0.5])
+    record = json.loads((tmp_path / "search.json").read_text())
+    for trial, mine in zip(record["trials"], judged, strict=True):
+        assert trial["params"].keys() == set(search.parameters) - {"depth"}
+        assert mine.leaves == trial["params"]["leaves"] and mine.depth == group.depth
+    assert record["trials"][0]["params"]["leaves"] == 15 and 4 <= judged[1].leaves <= 127
+    assert "leaves" not in Search().of(Group()) and "depth" in Search().of(Group())
+    with pytest.raises(UserError, match=r"search.parameters: xgboost, the kind of the group 'binary', has none of these"):
+        load_config({"ranking": {"search": {"parameters": ["leaves"]}}})
 
 
 def test_the_group_stays_where_no_trial_does_better(tmp_path):

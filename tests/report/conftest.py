@@ -6,7 +6,8 @@ from otto_gpu.pipeline import run_pipeline
 from tests.runs import GROUP, small
 
 ROUNDS = GROUP | {"rounds": 25, "early_stopping": 5}
-GROUPS = {"binary": ROUNDS, "pairwise": ROUNDS | {"objective": "rank:pairwise"}}
+LEAVES = {"ranker": "lightgbm", "rounds": 3, "leaves": 6}
+GROUPS = {"binary": ROUNDS, "pairwise": ROUNDS | {"objective": "rank:pairwise"}, "leafwise": LEAVES}
 FAMILIES = ["matrix", "session", "recall"]
 
 

@@ -22,17 +22,23 @@ Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 
 @dataclass(frozen=True)
 class Kind:
-    """module: in this folder; objectives: {name: whether it compares the rows of a session with each other}, the first one is
-    the default; own: settings of a group that this kind alone has."""
+    """title: what people call it; module: in this folder; objectives: {name: whether it compares the rows of a session with
+    each other}, the first one is the default; own: settings of a group that this kind alone has."""
 
+    title: str
     module: str
     objectives: dict[str, bool]
     own: tuple[str, ...] = ()
 
 
 RANKERS = {
-    "xgboost": Kind("xgb", {"binary:logistic": False, "rank:pairwise": True, "rank:ndcg": True, "softmax": True}, ("depth",)),
-    "lightgbm": Kind("lgb", {"binary": False, "lambdarank": True, "rank_xendcg": True}, ("leaves", "leaf_rows")),
+    "xgboost": Kind(
+        "XGBoost",
+        "xgb",
+        {"binary:logistic": False, "rank:pairwise": True, "rank:ndcg": True, "softmax": True},
+        ("depth",),
+    ),
+    "lightgbm": Kind("LightGBM", "lgb", {"binary": False, "lambdarank": True, "rank_xendcg": True}, ("leaves", "leaf_rows")),
 }
 OBJECTIVES = {name: by_session for kind in RANKERS.values() for name, by_session in kind.objectives.items()}
 

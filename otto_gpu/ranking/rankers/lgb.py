@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from otto_gpu.device.arrays import map_arrays, on_device, pointers, to_host
+from otto_gpu.device.arrays import on_device, pointers, to_gpu, to_host
 from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.forest import DEEPEST, MOST_DEPTH, Forest
@@ -71,14 +71,8 @@ class Model:
         """What scores in the booster's place, made once; None: itself."""
         if cuda not in self._forests:
             forest = Forest.of_lightgbm(self.text, DEEPEST if cuda else MOST_DEPTH)
-            self._forests[cuda] = map_arrays(forest, _to_gpu) if cuda else forest
+            self._forests[cuda] = to_gpu(forest) if cuda else forest
         return self._forests[cuda]
-
-
-def _to_gpu(array):
-    import cupy
-
-    return cupy.asarray(array)
 
 
 def _bare(text: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from otto_gpu.device.arrays import spread
+from otto_gpu.device.arrays import arrays_of, spread
 
 STEEPEST = 600.0  # exp of more overflows float64; margins of one session never lie as far apart
 
@@ -18,12 +18,13 @@ def softmax_gradient(margin, label, pointer, weight=None) -> tuple:
 
     margin, label: float [m]; weight: float [S], None: all the same. (ListNet's top-one loss, Cao et al. 2007.)
     """
-    starts, margin = pointer[:-1], margin.astype(np.float64)
+    # CuPy's own add: NumPy's reduceat does not take its arrays
+    xp, starts, margin = arrays_of(margin), pointer[:-1], margin.astype(np.float64)
     counts = np.diff(pointer)
-    centred = margin - spread(np.add.reduceat(margin, starts) / counts, pointer)
+    centred = margin - spread(xp.add.reduceat(margin, starts) / counts, pointer)
     power = np.exp(np.clip(centred, -STEEPEST, STEEPEST))
-    p = power / spread(np.add.reduceat(power, starts), pointer)
-    positives = np.add.reduceat(label.astype(np.float64), starts)
+    p = power / spread(xp.add.reduceat(power, starts), pointer)
+    positives = xp.add.reduceat(label.astype(np.float64), starts)
     counted = (positives > 0).astype(np.float64) if weight is None else (positives > 0) * weight
     factor = spread(counted, pointer)
     q = label / spread(np.maximum(positives, 1.0), pointer)

@@ -173,9 +173,8 @@ def _mrr(name: str, k: int):
 
 def _params(group: Group, device: str, threads: int, seed: int, metric: str) -> dict:
     return {
-        "objective": "rank:ndcg"
-        if group.objective == SOFTMAX
-        else group.objective,  # then it is its gradient that is not asked
+        # with a gradient of ours the model calls itself one that ranks: its own is not asked
+        "objective": "rank:ndcg" if group.objective == SOFTMAX else group.objective,
         "tree_method": "hist",
         "device": device,
         "nthread": threads,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from otto_gpu.ranking.models import POOL, TARGET
+from otto_gpu.ranking.rankers import RANKERS
 from otto_gpu.ranking.settings import RECALL
 from otto_gpu.report import charts, words
 from otto_gpu.report.charts import Chart, Legend, Line, Table
@@ -22,8 +23,9 @@ def section(record: Record) -> Section:
     else:
         trained = [t for t in record.targets.names if t in record.folders]
         texts.append(
-            f"Gradient-boosted trees for {words.listed(trained)}, in {record.ranking.folds} folds over the validation "
-            "sessions. A feature's share is its part of the total gain of a model's splits, averaged over folds and groups."
+            f"Gradient-boosted trees for {words.listed(trained)} ({_groups(record)}), in {record.ranking.folds} folds over the "
+            "validation sessions. A feature's share is its part of the total gain of a model's splits, averaged over folds and "
+            "groups."
         )
         learnt = [_learning(record, f, g, folds) for f, made in record.models.items() for g, folds in made.items()]
         groups.append(Group("How they learnt", learnt))
@@ -35,6 +37,16 @@ def section(record: Record) -> Section:
         for (folder, group), found in record.search.items()
     ]
     return Section("rankers", "Rankers", texts, groups, [TableBlock("Blend", _blend(record), False)], hidden)
+
+
+def kinds(record: Record) -> list[str]:
+    """What the kinds of the run's rankers are called."""
+    return list(dict.fromkeys(RANKERS[group.ranker].title for group in record.ranking.groups.values()))
+
+
+def _groups(record: Record) -> str:
+    told = record.ranking.groups.items()
+    return ", ".join(f"{name}: {RANKERS[group.ranker].title}, {group.objective}" for name, group in told)
 
 
 def called(folder: str) -> str:

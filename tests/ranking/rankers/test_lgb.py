@@ -1,14 +1,16 @@
 """LightGBM behind the rankers' interface, on the rows on which XGBoost is tried."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
 from otto_gpu.device import choose_device
-from otto_gpu.errors import UserError
+from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.forest import MOST_DEPTH
+from otto_gpu.ranking.rankers import load_ranker
 from otto_gpu.ranking.settings import Group, RankingConfig
 from otto_gpu.ranking.trainer import Trainer
 from tests.ranking.rankers.test_xgb import HELD_OUT, NAMES, SESSIONS, auc, batches, rows
@@ -75,8 +77,7 @@ def test_batches_files_and_threads_change_no_byte_and_the_seed_does(tmp_path):
 
 
 def test_mrr_stops_a_model_where_it_is_the_tasks_metric():
-    targets = TargetsConfig(k=5)
-    object.__setattr__(targets, "metric", "mrr")
+    targets = TargetsConfig(k=5, metric="mrr")
     model, log = trained("lambdarank", targets=targets)
     features, label, session = rows()
     out = session >= HELD_OUT * 7
@@ -205,6 +206,13 @@ def test_categories_are_taken_as_such_and_scored_right(ranker, tmp_path):
     for row in range(len(asked)):
         told = kind.contributions(loaded, asked[row : row + 1], names)
         assert told.sum() == pytest.approx(score[row], abs=1e-4)
+
+
+def test_lightgbm_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    monkeypatch.delitem(sys.modules, lgb.__name__)
+    with pytest.raises(MissingExtra, match=r"needs lightgbm, which is not installed: pip install 'otto_gpu\[lightgbm\]'"):
+        load_ranker("lightgbm")
 
 
 def test_depth_decides_who_scores():

@@ -86,8 +86,7 @@ def test_several_batches_give_the_model_of_one(objective):
 
 
 def test_mrr_stops_a_model_where_it_is_the_tasks_metric():
-    targets = TargetsConfig(k=5)
-    object.__setattr__(targets, "metric", "mrr")
+    targets = TargetsConfig(k=5, metric="mrr")
     group = Group(objective="softmax", depth=3, rounds=60, early_stopping=5, min_child_weight=0.1)
     prepared = xgb.prepare(group, batches(0, HELD_OUT), batches(HELD_OUT, SESSIONS), NAMES, 1)
     model, log = xgb.train(group, prepared, "cpu", 1, 3, targets)
