@@ -6,7 +6,7 @@ from otto_gpu.pipeline import run_pipeline
 from tests.runs import GROUP, small
 
 ROUNDS = GROUP | {"rounds": 25, "early_stopping": 5}
-LEAVES = {"ranker": "lightgbm", "rounds": 3, "leaves": 6}
+LEAVES = {"ranker": "lightgbm", "objective": "lambdarank", "rounds": 3, "leaves": 6}
 GROUPS = {"binary": ROUNDS, "pairwise": ROUNDS | {"objective": "rank:pairwise"}, "leafwise": LEAVES}
 FAMILIES = ["matrix", "session", "recall"]
 
@@ -17,7 +17,7 @@ def settings(**sections) -> dict:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A run of two groups."""
+    """A run of groups of two kinds."""
     folder = tmp_path_factory.mktemp("report") / "finished"
     run_pipeline(settings(), run_dir=folder)
     return folder

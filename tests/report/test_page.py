@@ -154,7 +154,7 @@ def test_the_features_that_matter(finished, page):
     for target in TARGETS:
         shares: dict[str, float] = {}
         logs = [json.loads(p.read_text())["importance"] for p in (finished / "models" / target).rglob("fold-*.json")]
-        assert len(logs) == 4
+        assert len(logs) == 6
         logs = [gains for gains in logs if gains]  # without those of a model that never splits
         for gains in logs:
             for name, gain in gains.items():
@@ -173,12 +173,13 @@ def test_the_features_that_matter(finished, page):
 
 def test_the_folds(finished, page):
     tables = [t for t in page.tables if t.head[:2] == ["fold", "best round"]]
-    assert len(tables) == 6
-    for target, table in zip(TARGETS, tables[::2], strict=True):
+    assert len(tables) == 9
+    for target, table in zip(TARGETS, tables[::3], strict=True):
         for fold, cells in table.rows.items():
             log = json.loads((finished / f"models/{target}/binary/fold-{fold}.json").read_text())
             best = int(np.argmax(log["eval"]["auc"]))
             assert cells[:3] == [str(best + 1), str(len(log["eval"]["auc"])), f"{max(log['eval']['auc']):.3f}"]
+    assert "binary: XGBoost, binary:logistic, pairwise: XGBoost, rank:pairwise, leafwise: LightGBM, lambdarank" in page.text
 
 
 def test_costs_and_settings_and_versions(finished, page):
