@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_serializer, field_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
 from otto_gpu.schema import Name, Section, changed, with_left_out
@@ -15,6 +15,7 @@ Engine = Literal["auto", "rowwise", "rows", "pairs", "selfmerge"]
 class MatricesConfig(Section):
     """Which co-occurrence matrices are built, and by which engine."""
 
+    packaged: bool = Field(True, description="whether the packaged rules are there; false: only those under rules")
     rules: dict[Name, MatrixRule] = Field(
         RULES,
         min_length=1,
@@ -30,9 +31,15 @@ class MatricesConfig(Section):
 
     @field_validator("rules", mode="before")
     @classmethod
-    def _merge(cls, given):
-        return changed(RULES, given)
+    def _merge(cls, given, info):
+        return changed(RULES if info.data.get("packaged", True) else {}, given)
 
     @field_serializer("rules", mode="wrap")
     def _dump(self, rules, dump):
-        return with_left_out(RULES, dump(rules))
+        return with_left_out(RULES, dump(rules)) if self.packaged else dump(rules)
+
+    @model_validator(mode="after")
+    def _some(self):
+        if not self.packaged and self.rules == RULES:
+            raise ValueError("packaged: false leaves no rules; give your own under rules")
+        return self

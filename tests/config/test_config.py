@@ -326,6 +326,26 @@ def test_a_recipe_that_asks_an_unknown_matrix_is_refused():
     assert "there is no matrix rule 'time_deca'; did you mean 'time_decay'?" in line
 
 
+def test_without_the_packaged_rules_there_are_those_of_ones_own_alone(tmp_path):
+    rules = {"next": {"gap_positions": {"hi": 1, "abs": False}, "keep": 20}}
+    line = {"keys": "all", "matrix": "next"}
+    candidates = {
+        "recipes": {"some": {"size": 20, "lines": [line]}},
+        "order": dict.fromkeys(("clicks", "carts", "orders"), "some"),
+    }
+    matrices = {"packaged": False, "rules": rules}
+    config = load_config({"matrices": matrices, "candidates": candidates})
+    assert list(config.matrices.rules) == ["next"]
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    assert load_config(path) == config
+    with pytest.raises(UserError, match="packaged: false leaves no rules"):
+        load_config({"matrices": {"packaged": False}, "candidates": candidates})
+    line["matrix"] = "time_decay"  # a packaged one
+    with pytest.raises(UserError, match="no matrix rule 'time_decay'"):
+        load_config({"matrices": matrices, "candidates": candidates})
+
+
 def test_a_recipe_without_lines_changes_those_fields_of_the_packaged_one_and_no_others():
     recipes = load_config({"candidates": {"recipes": {"clicks": {"size": 70, "history": "left_out"}}}}).candidates.recipes
     packaged = packaged_recipes()
