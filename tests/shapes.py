@@ -84,10 +84,36 @@ def tianchi_news(folder: Path) -> list:
     return ["--data", folder]
 
 
+def completejourney(folder: Path) -> list:
+    """Households' orders over ten months, and products with departments and brands."""
+    log = _of_users(synthetic_log(1200, seed=7, items=120, days=300), 10)
+    _write(folder, log, type=lambda _: np.full(len(log), ORDER))
+    names = {"department": ["GROCERY", "DAIRY", "MEAT"], "product_category": [f"C{i}" for i in range(15)], "brand": ["A", "B"]}
+    rng = np.random.default_rng(7)
+    columns = {name: pa.array(rng.choice(values, log.n_items).tolist()) for name, values in names.items()}
+    pq.write_table(pa.table({"aid": np.arange(log.n_items), **columns}), folder / "items.parquet")
+    return ["--data", folder]
+
+
+def mind_9k(folder: Path) -> list:
+    """Users' clicks of a week on articles with titles, some of which nobody has read."""
+    log = _of_users(synthetic_log(900, seed=8, items=120, days=6), 3)
+    log = log.where(log.type == CLICK)
+    _write(folder, log, from_history=(log.session % 2).astype(np.int8))
+    rng, n = np.random.default_rng(8), log.n_items + 30
+    words = np.array([f"word{i}" for i in range(200)])
+    titles = [" ".join(line) for line in rng.choice(words, (n, 6))]
+    abstracts = [None if i % 7 == 0 else " ".join(line) for i, line in enumerate(rng.choice(words, (n, 12)))]
+    codes = {name: pa.array(rng.choice(["news", "sports", "finance"], n).tolist()) for name in ("category", "subcategory")}
+    pq.write_table(pa.table({"aid": np.arange(n), **codes, "title": titles, "abstract": abstracts}), folder / "items.parquet")
+    return ["--data", folder]
+
+
 SHAPES: dict[str, Shape] = {
     shape.__name__: shape
     for shape in (
         demo, otto, yoochoose_clicks, globo_news, taobao_visits, taobao_buyers, taobao_users, news_demo, tianchi_news,
+        completejourney, mind_9k,
     )
 }  # fmt: skip
 
