@@ -141,7 +141,8 @@ def test_what_it_cannot_do_is_left_to_lightgbm(params):
     features = np.abs(rows(2000, columns=3))
     label = np.isin(features[:, 0], [1, 4, 6]) ^ (features[:, 1] > 4)
     params = {"objective": "binary", "max_depth": 3, "min_data_in_leaf": 1, "verbosity": -1, "num_threads": 1} | params
-    model = lightgbm.train(params, lightgbm.Dataset(features, label), 5)
+    categories = params.pop("categorical_feature", "auto")
+    model = lightgbm.train(params, lightgbm.Dataset(features, label, categorical_feature=categories), 5)
     assert Forest.of_lightgbm(model.model_to_string()) is None
 
 
