@@ -23,7 +23,7 @@ from otto_gpu.cooccurrence.rule import RULES, MatrixRule
 from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.synthetic import synthetic_log
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 ALL_RULES = {**RULES, "count": MatrixRule(keep=20)}  # count: in how many sessions both items occur
 RELATIVE, ABSOLUTE = 1e-4, 1e-30  # absolute: weights so small that float32 rounds them to 0
@@ -138,7 +138,7 @@ def choose(wanted: str, known, what: str, every=None) -> list[str]:
         raise UserError(f"--{what}: name at least one, or all")
     for name in names:
         if name not in known:
-            raise UserError(f"--{what}: unknown {name!r}; {nearest(name, known)}")
+            raise UserError(f"--{what}: unknown {name!r}; {did_you_mean(name, known)}")
     return list(dict.fromkeys(names))
 
 

@@ -36,7 +36,7 @@ from otto_gpu.pipeline import run_pipeline
 from otto_gpu.ranking.settings import RECALL
 from otto_gpu.ranking.stage import ranked_lists
 from otto_gpu.run.progress import Reporter
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv-peers/bin/python"
@@ -336,7 +336,7 @@ def _chosen(text: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in known:
-            raise UserError(f"--peers: unknown {name!r}; {nearest(name, known)}")
+            raise UserError(f"--peers: unknown {name!r}; {did_you_mean(name, known)}")
     if set(names) & set(PEERS) and not PYTHON.is_file():
         raise UserError(
             f"the peers' own environment {PYTHON.parent.parent.name} is missing: make peers (--peers {POPULAR} needs none)"

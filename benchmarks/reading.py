@@ -24,7 +24,7 @@ from otto_gpu.events.log import TYPES, EventLog
 from otto_gpu.events.read import read_log
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.synthetic import write_log
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 WARM_UP_SESSIONS = 100
 
@@ -91,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     engines = args.engines.split(",")
     for name in engines:
         if name not in ENGINES:
-            print(f"error: --engines: unknown {name!r}; {nearest(name, ENGINES)}", file=sys.stderr)
+            print(f"error: --engines: unknown {name!r}; {did_you_mean(name, ENGINES)}", file=sys.stderr)
             return 2
     with tempfile.TemporaryDirectory() as folder:
         file, small = Path(folder) / "log.jsonl", Path(folder) / "small.jsonl"

@@ -24,7 +24,7 @@ from otto_gpu.events.official import read_labels, read_predictions
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.wide import read_answers, read_wide
 from otto_gpu.metrics import find_hits, score
-from otto_gpu.schema import explain
+from otto_gpu.schema import as_user_error
 
 METRICS = get_args(TargetsConfig.model_fields["metric"].annotation)
 ANSWERS = "answers"  # the one target of a wide submission
@@ -161,7 +161,7 @@ def _targets(weights: str, k: int, metric: str) -> TargetsConfig:
     try:
         return TargetsConfig(types=list(given), next_only=[], weights=given, k=k, metric=metric)
     except ValidationError as error:
-        raise explain(error, TargetsConfig, "--weights, --k") from None
+        raise as_user_error(error, TargetsConfig, "--weights, --k") from None
 
 
 def _show(figures: dict, targets: TargetsConfig, stream) -> None:

@@ -19,11 +19,11 @@ from otto_gpu.candidates.lookup import Histories
 from otto_gpu.command import Parser, run_command
 from otto_gpu.device.arrays import to_host
 from otto_gpu.errors import UserError
-from otto_gpu.events.incoming import Incoming
+from otto_gpu.events.incoming import NewSessions
 from otto_gpu.events.log import EventLog
 from otto_gpu.ranking.blend import blended, reciprocal_ranks
 from otto_gpu.recommend import Recommender, Scored, read_sessions
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 REASONS = 5  # keys that are named per source
 
@@ -64,12 +64,12 @@ def explain_log(
         return _explained(recommender, recommender.reader.of_log(log, dictionaries), aid, target, top)
 
 
-def _explained(recommender: Recommender, incoming: Incoming, aid, target: str | None, top: int) -> dict:
+def _explained(recommender: Recommender, incoming: NewSessions, aid, target: str | None, top: int) -> dict:
     if len(incoming) != 1:
         raise UserError(f"explain: expected the events of one session, got {len(incoming)} sessions")
     targets = recommender.targets if target is None else [target]
     if target is not None and target not in recommender.targets:
-        raise UserError(f"explain: {target!r} is no target; {nearest(target, recommender.targets)}")
+        raise UserError(f"explain: {target!r} is no target; {did_you_mean(target, recommender.targets)}")
     item = int(recommender.reader.places(pa.array([aid]))[0])
     if item < 0:
         raise UserError(f"explain: the run does not know the item {aid!r}")
@@ -110,7 +110,7 @@ def reasons(recommender: Recommender, events, k: int | None = None) -> dict:
         }
 
 
-def session_of(recommender: Recommender, incoming: Incoming) -> Session | None:
+def session_of(recommender: Recommender, incoming: NewSessions) -> Session | None:
     """The first session with all that there is to say; None where it has no event of a known item."""
     scored = next(recommender.scored(incoming), None)
     if scored is None:

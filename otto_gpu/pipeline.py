@@ -27,7 +27,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.run.directory import Run, Stage, data_identity, write_atomically
 from otto_gpu.run.progress import Reporter
 from otto_gpu.run.workers import IN_PROCESS, Workers
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 STAGES = {
     "events": "read the log, split it into periods, cut the sessions, write labels and official files",
@@ -105,7 +105,7 @@ def _resolved(config: Config, data: Path | None, device: Device) -> dict:
 def _check_stages(*names: str | None) -> None:
     for name in names:
         if name is not None and name not in STAGES:
-            raise UserError(f"unknown stage {name!r}; {nearest(name, STAGES)}")
+            raise UserError(f"unknown stage {name!r}; {did_you_mean(name, STAGES)}")
 
 
 def _check_cluster(cluster: str | None, device: Device) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from otto_gpu.candidates.fuse import Candidates, popular_items
-from otto_gpu.candidates.fusion import FUSION, CandidateFeatures, choose, fused, kept, load_models
+from otto_gpu.candidates.fusion import FUSION, CandidateFeatures, fusion_scores, is_marked, load_models, mark_best
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.naming import Sources
 from otto_gpu.command import Parser, run_command
@@ -30,7 +30,7 @@ from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_vectors, load_weights
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import suspicious_unit
-from otto_gpu.events.incoming import Incoming, Reader, within
+from otto_gpu.events.incoming import NewSessions, Reader, shift_into_span
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_submission
 from otto_gpu.events.read import ReadResult, read_log
@@ -178,7 +178,7 @@ class Recommender:
         with self._lock, self._on_threads():
             yield
 
-    def lists(self, incoming: Incoming, k: int | None = None, scored: Iterable[Scored] | None = None) -> Recommendations:
+    def lists(self, incoming: NewSessions, k: int | None = None, scored: Iterable[Scored] | None = None) -> Recommendations:
         """scored: what self.scored gives of the sessions, where that is there already."""
         k = self._length(k)
         lists = {t: np.full((len(incoming), k), -1, np.int32) for t in self.targets}
@@ -196,7 +196,7 @@ class Recommender:
             own, {t: array[order] for t, array in lists.items()}, self.items, cold[order], incoming.unknown[order]
         )
 
-    def scored(self, incoming: Incoming) -> Iterator[Scored]:
+    def scored(self, incoming: NewSessions) -> Iterator[Scored]:
         """The candidates of all sessions that have events, some sessions at a time."""
         c = self.config
         log = self.in_time(incoming.log)
@@ -221,7 +221,7 @@ class Recommender:
 
     def in_time(self, log: EventLog) -> EventLog:
         """The log with its sessions in the time that the run knows."""
-        return within(log, *self._span)
+        return shift_into_span(log, *self._span)
 
     def queries(self, histories: Histories) -> np.ndarray | None:
         """float32 [S, dim]: where the sessions go by the encoder; None where the run has none."""
@@ -236,9 +236,9 @@ class Recommender:
         return lists_of(candidates.pointer, candidates.aid, scores, self.groups(target), weights, k, damping)
 
     def _chosen(self, candidates: Candidates, log: EventLog) -> Candidates:
-        score = fused(candidates, self._fusion, self._inputs.for_sessions(log))
-        ranked = choose(candidates, score, self.config.candidates.fusion.keep)
-        return ranked.where(kept(ranked))
+        score = fusion_scores(candidates, self._fusion, self._inputs.for_sessions(log))
+        ranked = mark_best(candidates, score, self.config.candidates.fusion.keep)
+        return ranked.where(is_marked(ranked))
 
     def _load_encoder(self):
         c = self.config

@@ -29,7 +29,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-def changed(packaged: dict[str, Section], given):
+def merge_packaged(packaged: dict[str, Section], given):
     """`given` by the user for a mapping that is packaged: per name fields to change, a whole new part, or null to leave it out.
     The other parts stay; what is no mapping goes on to validation as it is."""
     if given is packaged or not isinstance(given, dict):
@@ -45,19 +45,19 @@ def changed(packaged: dict[str, Section], given):
     return made
 
 
-def with_left_out(packaged: dict[str, Section], dumped: dict) -> dict:
+def dump_with_removed(packaged: dict[str, Section], dumped: dict) -> dict:
     """A dumped mapping with null for what is packaged and left out: read again by `changed`, it is the same."""
     return {**dumped, **{name: None for name in packaged if name not in dumped}}
 
 
-def nearest(name: str, known) -> str:
+def did_you_mean(name: str, known) -> str:
     """`; did you mean 'x'?` where a known name is close, else the list of what is known."""
     known = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 
-def explain(error: ValidationError, model: type[BaseModel], source: str) -> UserError:
+def as_user_error(error: ValidationError, model: type[BaseModel], source: str) -> UserError:
     """One line for one thing that is wrong, with the key's full path and, if it is unknown, its neighbour."""
     # an unknown key goes first: a misspelled one is often missing under its right name as well
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -67,7 +67,7 @@ def explain(error: ValidationError, model: type[BaseModel], source: str) -> User
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, first["loc"][:-1])
         fields = owner.model_fields if owner else ()
-        return UserError(f"{source}: unknown key '{path}'; {nearest(first['loc'][-1], fields)}{more}")
+        return UserError(f"{source}: unknown key '{path}'; {did_you_mean(first['loc'][-1], fields)}{more}")
     message = first["msg"].removeprefix("Value error, ")
     value = first.get("input")
     shown = f", got {value!r}" if isinstance(value, (str, int, float, bool, type(None))) and path else ""

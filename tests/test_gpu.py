@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gpu_steps.demo import agreement
-from otto_gpu.candidates.search_backends import ByTorch
+from otto_gpu.candidates.search_backends import TorchExact
 from otto_gpu.config import load_config
 from otto_gpu.pipeline import run_pipeline
 from tests.gpus import a_gpu
@@ -44,7 +44,7 @@ def test_nearest_vectors():
 
     random = np.random.default_rng(0)
     vectors, queries = (random.standard_normal((n, 24)).astype(np.float32) for n in (3000, 40))
-    scores, rows = ByTorch(vectors, torch.device("cuda")).search(queries, 25)
+    scores, rows = TorchExact(vectors, torch.device("cuda")).search(queries, 25)
     products = np.take_along_axis(queries @ vectors.T, rows, axis=1)
     np.testing.assert_allclose(scores, products, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(scores, -np.sort(-(queries @ vectors.T), axis=1)[:, :25], rtol=1e-4, atol=1e-5)

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import Field, ValidationError
 
-from otto_gpu.schema import Section, explain, nearest
+from otto_gpu.schema import Section, as_user_error, did_you_mean
 
 
 class Leaf(Section):
@@ -25,13 +25,13 @@ class Tree(Section):
 def complaint(values: dict, model=Tree) -> str:
     with pytest.raises(ValidationError) as caught:
         model.model_validate(values)
-    return str(explain(caught.value, model, "tree.yaml"))
+    return str(as_user_error(caught.value, model, "tree.yaml"))
 
 
 def test_nearest_names_a_close_name_or_all_of_them():
-    assert nearest("clics", ["clicks", "carts"]) == "did you mean 'clicks'?"
-    assert nearest("zzz", ["clicks", "carts"]) == "known: carts, clicks"
-    assert nearest("3", [1, 2]) == "known: 1, 2"
+    assert did_you_mean("clics", ["clicks", "carts"]) == "did you mean 'clicks'?"
+    assert did_you_mean("zzz", ["clicks", "carts"]) == "known: carts, clicks"
+    assert did_you_mean("3", [1, 2]) == "known: 1, 2"
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,14 @@ def _log(bench: Bench) -> EventLog:
 
 def search(bench: Bench) -> dict:
     """Exactly, by products with all vectors."""
-    from otto_gpu.candidates.search_backends import ByTorch
+    from otto_gpu.candidates.search_backends import TorchExact
     from otto_gpu.embeddings.table import torch_device
 
     random = np.random.default_rng(0)
     vectors = random.random((bench.sizes.vectors, DIM), np.float32) - 0.5
     share = 1 if bench.half == GPU else bench.sizes.share
     queries = (random.random((bench.sizes.queries, DIM), np.float32) - 0.5)[: max(int(share * bench.sizes.queries), 1)]
-    index = ByTorch(vectors, torch_device(bench.device))
+    index = TorchExact(vectors, torch_device(bench.device))
     timing, (scores, rows) = bench.timed(lambda: index.search(queries, NEAREST), 1)
     bench.keep({"scores": scores, "rows": rows})
     return {"queries": len(queries), "queries_per_s": len(queries) / timing["median_s"], **timing}

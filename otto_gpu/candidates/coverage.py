@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from rich.table import Table
 
-from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
+from otto_gpu.candidates.fuse import UNRANKED, Candidates, ranks_in_session
 from otto_gpu.candidates.settings import MOST_DEPTH
 from otto_gpu.events.labels import Labels
 
@@ -53,7 +53,7 @@ class Coverage:
                 rank = rank.astype(np.int64)
                 if source == "all":
                     # the hand-set order: by rank, then the others in the order of mention
-                    rank = places(candidates.pointer, -np.where(rank == UNRANKED, np.iinfo(np.int16).max, rank))
+                    rank = ranks_in_session(candidates.pointer, -np.where(rank == UNRANKED, np.iinfo(np.int16).max, rank))
                 named = np.minimum(rank[hit & (rank >= 0)], MOST_DEPTH)
                 self.found[source, target] += np.bincount(named, minlength=MOST_DEPTH + 1)
 

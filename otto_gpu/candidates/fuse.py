@@ -85,7 +85,7 @@ class Candidates:
         return cls(np.array(session[first]), pointer, np.array(table[AID]), scores, ranks, tuple(sources))
 
 
-def places(pointer: np.ndarray, score: np.ndarray) -> np.ndarray:
+def ranks_in_session(pointer: np.ndarray, score: np.ndarray) -> np.ndarray:
     """int64 [m]: every candidate's place in its session, 0 the highest score; ties in the order in which they stand."""
     lengths = np.diff(pointer)
     order = np.lexsort((-score, np.repeat(np.arange(len(lengths)), lengths)))

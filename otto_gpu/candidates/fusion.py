@@ -18,7 +18,7 @@ import numba
 import numpy as np
 from numba import njit, prange
 
-from otto_gpu.candidates.fuse import UNRANKED, Candidates, places
+from otto_gpu.candidates.fuse import UNRANKED, Candidates, ranks_in_session
 from otto_gpu.candidates.settings import FUSION, Fusion
 from otto_gpu.columns import recall_rank, recall_score
 from otto_gpu.device import CPU
@@ -82,12 +82,12 @@ class CandidateFeatures:
         out[:, 2 * n + 1] = reciprocal_ranks(candidates)
         out[:, 2 * n + 2 : 2 * n + 4] = self._shares[candidates.aid]
         windows = np.array(list(WINDOWS.values()))
-        _wanted_until(candidates.pointer, candidates.aid, now, self._pointer, self._times, windows, out[:, 2 * n + 4 :])
+        _demand(candidates.pointer, candidates.aid, now, self._pointer, self._times, windows, out[:, 2 * n + 4 :])
         return out
 
 
 @njit(cache=True)
-def session_wanted_until(s, first, last, candidates, now, pointer, times, windows, out):
+def session_demand(s, first, last, candidates, now, pointer, times, windows, out):
     """The body for one session's candidates first..last-1 (CPU and CUDA)."""
     for r in range(first, last):
         begin = pointer[candidates[r]]
@@ -101,13 +101,13 @@ def session_wanted_until(s, first, last, candidates, now, pointer, times, window
 @njit(parallel=True, cache=True)
 def _every_session(rows, candidates, now, pointer, times, windows, out):
     for s in prange(len(rows) - 1):
-        session_wanted_until(s, rows[s], rows[s + 1], candidates, now, pointer, times, windows, out)
+        session_demand(s, rows[s], rows[s + 1], candidates, now, pointer, times, windows, out)
 
 
-_wanted_until = Kernel(_every_session, session_wanted_until)
+_demand = Kernel(_every_session, session_demand)
 
 
-def fused(
+def fusion_scores(
     candidates: Candidates, models: Models | None, inputs: CandidateFeatures, sessions: np.ndarray | None = None
 ) -> np.ndarray:
     """float32 [m], by which the best are chosen: the models' scores or, where too few sessions were there to learn from,
@@ -121,7 +121,7 @@ def reciprocal_ranks(candidates: Candidates) -> np.ndarray:
     return np.where(ranks >= 0, 1 / (DAMPING + 1 + ranks), 0).sum(axis=1, dtype=np.float32)
 
 
-def draws(sessions: np.ndarray, config: Fusion) -> tuple[np.ndarray, np.ndarray]:
+def folds_and_draws(sessions: np.ndarray, config: Fusion) -> tuple[np.ndarray, np.ndarray]:
     """(fold int64, a number in [0, 1) that is independent of it) of every session; the fold is that of the rankers."""
     drawn = uniform(config.seed, np.full(len(sessions), FOLDS), sessions) * config.folds
     fold = drawn.astype(np.int64)
@@ -138,7 +138,7 @@ class Models:
         """float32 [m]: margins, out-of-fold where the sessions are given, else the mean of all folds."""
         if sessions is None:
             return np.mean([_margins(b, inputs) for b in self._boosters], axis=0, dtype=np.float64).astype(np.float32)
-        fold, _ = draws(sessions, self._config)
+        fold, _ = folds_and_draws(sessions, self._config)
         out = np.empty(len(inputs), np.float32)
         for k in np.unique(fold):
             out[fold == k] = _margins(self._boosters[k], inputs[arrays_of(inputs).asarray(fold == k)])
@@ -221,7 +221,7 @@ def _training_rows(parts: Parts, share: float, weights: dict[str, float], inputs
     """(inputs float32 [m, n], gain float64 [m]: the weights of the targets whose ground truth it is, fold int64 [m])."""
     gathered = []
     for candidates, labels in parts:
-        fold, drawn = draws(candidates.sessions, config)
+        fold, drawn = folds_and_draws(candidates.sessions, config)
         sizes = np.diff(candidates.pointer)
         chosen = np.repeat(_with_ground_truth(candidates, labels) & (drawn < share), sizes)
         gain = sum((weights[t] * mask for t, mask in labels.items()), np.zeros(len(candidates)))
@@ -254,15 +254,15 @@ def _train_fold(xgboost, k: int, inputs, gain, fold, names: list[str], config: F
     return model.save_raw("ubj")
 
 
-def choose(candidates: Candidates, score: np.ndarray, keep: int) -> Candidates:
+def mark_best(candidates: Candidates, score: np.ndarray, keep: int) -> Candidates:
     """The same candidates with the source `fusion`, which names the best `keep` of each session; ties: mentioned first."""
-    rank = places(candidates.pointer, score)
+    rank = ranks_in_session(candidates.pointer, score)
     named = rank < keep
     return candidates.with_source(FUSION, np.where(named, score, 0), np.where(named, rank, UNRANKED).astype(np.int16))
 
 
-def kept(candidates: Candidates) -> np.ndarray:
-    """bool [m]: which of choose()'s candidates the fusion names."""
+def is_marked(candidates: Candidates) -> np.ndarray:
+    """bool [m]: which of mark_best()'s candidates the fusion names."""
     return candidates.ranks[:, -1] != UNRANKED
 
 

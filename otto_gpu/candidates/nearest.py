@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from otto_gpu.candidates.keys import ALL
-from otto_gpu.candidates.search_backends import choose
+from otto_gpu.candidates.search_backends import choose_backend
 from otto_gpu.candidates.sources.nearest import Nearest
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Index:
         there = self.vectors if len(self._aids) == len(vectors) else self.vectors[self._aids]
         self._longest = float(np.sqrt(np.einsum("ij,ij->i", there, there).max(initial=0)))
         self._most = len(there)
-        way, self.told = choose(len(there), device, exact)
+        way, self.told = choose_backend(len(there), device, exact)
         self.exact, self._way = way.exact, way(there)
 
     def nearest(self, queries: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Ways to compare queries with many vectors: a small class for each, and which of them is taken where.
+"""Backends that compare queries with many vectors: a small class each, and which of them is taken where.
 
 On a CPU a flat index of faiss compares a query with every vector; in large catalogues an HNSW graph (Malkov and Yashunin
 2016) finds nearly all of the nearest, and faster. On a GPU the first of ON_GPU that is there compares with every vector: faiss,
@@ -22,7 +22,7 @@ LINKS, WIDTH_BUILT, WIDTH = 16, 40, 256  # of the graph: links of an item, items
 GPU_SHARE = 0.25  # of the GPU's free memory, that the products of some queries with all items may take
 
 
-class Way(Protocol):
+class Backend(Protocol):
     """name, exact: for people, and whether the nearest are surely found. Made of vectors float32 [n, dim], n > 0."""
 
     name: str
@@ -34,7 +34,7 @@ class Way(Protocol):
         ...
 
 
-class ByFaiss:
+class FaissExact:
     name, exact = "faiss", True
 
     def __init__(self, vectors: np.ndarray):
@@ -45,7 +45,7 @@ class ByFaiss:
         return self._index.search(queries, size)
 
 
-class ByGraph:
+class FaissHnsw:
     name, exact = "faiss, through a graph", False
 
     def __init__(self, vectors: np.ndarray):
@@ -63,7 +63,7 @@ class ByGraph:
         return self.index.search(queries, size, params=self._faiss.SearchParametersHNSW(efSearch=max(WIDTH, 2 * size)))
 
 
-class ByFaissOnGpu:
+class FaissGpu:
     name, exact = "faiss on the GPU", True
     most = 2048  # neighbours of a query, that its kernels can keep
 
@@ -75,12 +75,12 @@ class ByFaissOnGpu:
 
     def search(self, queries: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         if size > self.most:  # many ties, or a very long history: seldom, and of few queries
-            return ByFaiss(self._vectors).search(queries, size)
+            return FaissExact(self._vectors).search(queries, size)
         return self._index.search(queries, size)
 
     @staticmethod
     def hindrance(n: int) -> str:
-        """What stands against this way for n vectors, or ''."""
+        """What stands against this backend for n vectors, or ''."""
         if missing := _missing("faiss", "faiss"):
             return missing
         faiss = _faiss()
@@ -89,7 +89,7 @@ class ByFaissOnGpu:
         return "" if faiss.get_num_gpus() else "faiss sees no GPU"
 
 
-class ByCuvs:
+class CuvsBruteForce:
     """Its brute force multiplies tile by tile, so that products never take more memory than there is."""
 
     name, exact = "cuVS on the GPU", True
@@ -112,7 +112,7 @@ class ByCuvs:
         return _missing("cuvs.neighbors.brute_force", "cuVS")
 
 
-class ByTorch:
+class TorchExact:
     """device: a torch.device; the GPU, if none is named."""
 
     name, exact = "PyTorch on the GPU", True
@@ -153,26 +153,26 @@ class ByTorch:
         return "" if torch_device(Device("cuda", "")).type == "cuda" else "this PyTorch sees no GPU"
 
 
-ON_GPU = (ByFaissOnGpu, ByCuvs, ByTorch)
+ON_GPU = (FaissGpu, CuvsBruteForce, TorchExact)
 
 
-def choose(n: int, device: Device | None, exact: bool | None = None) -> tuple[type[Way], str]:
-    """(the way to search n vectors, for people: what and why). exact: None leaves it to the number of vectors."""
+def choose_backend(n: int, device: Device | None, exact: bool | None = None) -> tuple[type[Backend], str]:
+    """(the backend that searches n vectors, for people: what and why). exact: None leaves it to the number of vectors."""
     against = []
     if n and device is not None and device.kind == "cuda" and exact is not False:
-        for way in ON_GPU:
-            hindrance = way.hindrance(n)
+        for backend in ON_GPU:
+            hindrance = backend.hindrance(n)
             if not hindrance:
-                return way, _told(n, way, against)
+                return backend, _told(n, backend, against)
             against.append(hindrance)
     exact = n <= EXACT_ITEMS if exact is None else exact
-    way = ByFaiss if exact else ByGraph
-    return way, _told(n, way, against)
+    backend = FaissExact if exact else FaissHnsw
+    return backend, _told(n, backend, against)
 
 
-def _told(n: int, way: type[Way], against: list[str]) -> str:
+def _told(n: int, backend: type[Backend], against: list[str]) -> str:
     why = f" ({'; '.join(against)})" if against else ""
-    return f"{n:,} vectors are searched {'exactly' if way.exact else 'nearly exactly'} by {way.name}{why}"
+    return f"{n:,} vectors are searched {'exactly' if backend.exact else 'nearly exactly'} by {backend.name}{why}"
 
 
 def _missing(module: str, called: str) -> str:

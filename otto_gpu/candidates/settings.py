@@ -7,7 +7,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 from otto_gpu.candidates.sources import OWN_KEYS, FurtherSource, Source, settings_of
 from otto_gpu.candidates.sources.nearest import Nearest
 from otto_gpu.candidates.sources.recipes import Recipe, packaged_recipes
-from otto_gpu.schema import Name, Section, changed, nearest
+from otto_gpu.schema import Name, Section, did_you_mean, merge_packaged
 
 HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
 FUSION = "fusion"  # the source that is made of the others
@@ -79,8 +79,8 @@ class CandidatesConfig(Section):
         packaged = packaged_recipes()
         unknown = next((name for name in given if name not in packaged), None)
         if unknown is not None:
-            raise ValueError(f"{unknown!r} has no lines and is no packaged recipe; {nearest(unknown, packaged)}")
-        return changed(packaged, given)
+            raise ValueError(f"{unknown!r} has no lines and is no packaged recipe; {did_you_mean(unknown, packaged)}")
+        return merge_packaged(packaged, given)
 
     @field_validator("other_sources", mode="before")
     @classmethod
@@ -94,7 +94,7 @@ class CandidatesConfig(Section):
             for line in recipe.lines:
                 if line.recipe is not None and line.recipe not in seen:
                     raise ValueError(
-                        f"recipes.{name}: top {line.recipe!r} must be a recipe above it; {nearest(line.recipe, seen)}"
+                        f"recipes.{name}: top {line.recipe!r} must be a recipe above it; {did_you_mean(line.recipe, seen)}"
                     )
             seen.append(name)
         if not any(r.output for r in self.recipes.values()):
@@ -111,7 +111,7 @@ class CandidatesConfig(Section):
         sources = self.sources[1:]  # the history names too little to stand for all
         for name in self.order.values():
             if name not in sources:
-                raise ValueError(f"order: {name!r} is no recipe with output and no other source; {nearest(name, sources)}")
+                raise ValueError(f"order: {name!r} is no recipe with output and no other source; {did_you_mean(name, sources)}")
         return self
 
     @property

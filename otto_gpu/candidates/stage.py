@@ -20,11 +20,11 @@ from otto_gpu.candidates.fusion import (
     FUSION,
     CandidateFeatures,
     Models,
-    choose,
-    fused,
-    kept,
+    fusion_scores,
+    is_marked,
     load_models,
     load_xgboost,
+    mark_best,
     train,
     training_size,
     with_fusion_of,
@@ -201,7 +201,7 @@ class _Choice(Shared):
 
     def score(self, candidates: Candidates) -> np.ndarray:
         out_of_fold = self.split == LEARNS
-        return fused(candidates, self.models, self.inputs, candidates.session if out_of_fold else None)
+        return fusion_scores(candidates, self.models, self.inputs, candidates.session if out_of_fold else None)
 
 
 def _choose(folder: Path, run_dir: Path, config: CandidatesConfig, targets: TargetsConfig, device, reporter, workers) -> None:
@@ -234,8 +234,8 @@ def _choose_part(choice: _Choice, name: str) -> int:
     named = choice.folder / "named" / choice.split / name
     candidates, labels = load_part(named, choice.config.named_by, choice.targets.names)
     if not path.exists():
-        ranked = choose(candidates, choice.score(candidates), choice.config.fusion.keep)
-        stay = kept(ranked)
+        ranked = mark_best(candidates, choice.score(candidates), choice.config.fusion.keep)
+        stay = is_marked(ranked)
         _save_part(path, ranked.where(stay), {t: mask[stay] for t, mask in labels.items()})
     return len(candidates.sessions)
 

@@ -22,7 +22,7 @@ from otto_gpu.features.catalogue import FeaturesConfig
 from otto_gpu.features.families import needing
 from otto_gpu.outcome.settings import SubmissionConfig
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
-from otto_gpu.schema import Section, explain, nearest
+from otto_gpu.schema import Section, as_user_error, did_you_mean
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"  # in a checkout; an installed package has none
 MEMORY_GB = 8.0  # what the defaults of CHUNKS are made for
@@ -82,7 +82,7 @@ class Config(Section):
             for where, names in keys.items():
                 for name in names:
                     if name not in there:
-                        raise ValueError(f"{where}: {missing} {name!r}; {nearest(name, there)}")
+                        raise ValueError(f"{where}: {missing} {name!r}; {did_you_mean(name, there)}")
         kinds = set(attributes.values())
         lacks = {
             "vectors": "" if self.embeddings.names else "vectors, but the section embeddings has none",
@@ -99,7 +99,9 @@ class Config(Section):
             for column in text.columns:
                 if attributes.get(column) != "text":
                     texts = [n for n, kind in attributes.items() if kind == "text"]
-                    told = nearest(column, texts) if texts else "there are none: name the items' file and its columns there"
+                    told = (
+                        did_you_mean(column, texts) if texts else "there are none: name the items' file and its columns there"
+                    )
                     raise ValueError(f"embeddings.text.{name}: items.columns has no {column!r} of kind text; {told}")
         known = {*self.targets.types, *TYPES}
         used = dict.fromkeys(self.candidates.bought, "candidates.bought")
@@ -113,7 +115,7 @@ class Config(Section):
             used |= dict.fromkeys(named, f"matrices.rules.{name}")
         for name, where in used.items():
             if name not in known:
-                raise ValueError(f"{where}: unknown type {name!r}; {nearest(name, known)}")
+                raise ValueError(f"{where}: unknown type {name!r}; {did_you_mean(name, known)}")
         return self
 
     def sized(self) -> Config:
@@ -164,7 +166,7 @@ def load_config(source: str | Path | dict | None = None, changes: Iterable[str] 
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise explain(error, Config, where) from None
+        raise as_user_error(error, Config, where) from None
 
 
 def known_configs() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
-from otto_gpu.schema import Name, Section, changed, with_left_out
+from otto_gpu.schema import Name, Section, dump_with_removed, merge_packaged
 
 Engine = Literal["auto", "rowwise", "rows", "pairs", "selfmerge"]
 
@@ -32,11 +32,11 @@ class MatricesConfig(Section):
     @field_validator("rules", mode="before")
     @classmethod
     def _merge(cls, given, info):
-        return changed(RULES if info.data.get("packaged", True) else {}, given)
+        return merge_packaged(RULES if info.data.get("packaged", True) else {}, given)
 
     @field_serializer("rules", mode="wrap")
     def _dump(self, rules, dump):
-        return with_left_out(RULES, dump(rules)) if self.packaged else dump(rules)
+        return dump_with_removed(RULES, dump(rules)) if self.packaged else dump(rules)
 
     @model_validator(mode="after")
     def _some(self):

@@ -23,7 +23,7 @@ def ensure_cache_folder() -> None:
         os.environ["NUMBA_CACHE_DIR"] = str(_for_this_process())
 
 
-def kept(source: str) -> Path:
+def cached_source(source: str) -> Path:
     """A file with this source, for code that is generated: numba keeps what it compiles of a file, and of nothing else.
 
     The name says the contents, so whoever writes it at the same time writes the same. It lies in a folder that no other

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from types import FunctionType
 
-from otto_gpu.device.compiled import kept
+from otto_gpu.device.compiled import cached_source
 
 THREADS = 128  # of a block
 WARP = 32  # of a block where there are few threads in all: then every multiprocessor of a GPU gets some
@@ -75,7 +75,7 @@ def cuda_jit(body: Callable, **options) -> Callable:
 def _file(source: str, body: Callable, options: dict) -> str:
     """The path of a file with the source of a kernel, below a line about all that decides about it."""
     decides = "\n".join((_package(), _told(body), repr(sorted(options.items()))))
-    return str(kept(f"# {body.__module__}.{body.__qualname__} {sha256(decides.encode()).hexdigest()}{source}"))
+    return str(cached_source(f"# {body.__module__}.{body.__qualname__} {sha256(decides.encode()).hexdigest()}{source}"))
 
 
 def _jit(kernel: Callable, options: dict):

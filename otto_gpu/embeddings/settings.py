@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from otto_gpu.events.settings import SPLITS
-from otto_gpu.schema import Name, Section, changed, with_left_out
+from otto_gpu.schema import Name, Section, dump_with_removed, merge_packaged
 
 ENCODER = "encoder"  # the name of its vectors, and of the family of features that they make
 # the parts of the section: fields, stages (in this order) and modules of this package, see model.py
@@ -166,7 +166,7 @@ class EmbeddingsConfig(Section):
     @field_validator("factorization", mode="before")
     @classmethod
     def _merge(cls, given):
-        return {} if given is None else changed(FACTORIZATIONS, given)
+        return {} if given is None else merge_packaged(FACTORIZATIONS, given)
 
     @field_validator("given", "text", mode="before")
     @classmethod
@@ -177,7 +177,7 @@ class EmbeddingsConfig(Section):
 
     @field_serializer("factorization", mode="wrap")
     def _dump(self, factorization, dump):
-        return with_left_out(FACTORIZATIONS, dump(factorization))
+        return dump_with_removed(FACTORIZATIONS, dump(factorization))
 
     @model_validator(mode="after")
     def _names(self):

@@ -17,7 +17,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.ids import compact_ids, encoded
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.typed import NUMBER, as_numbers, as_words
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 UNITS = ("s", "ms", "us", "ns")
 YEAR_1990_MS, YEAR_2100_MS = 631_152_000_000, 4_102_444_800_000
@@ -101,10 +101,10 @@ class Checker:
         codes = {name: code for code, name in enumerate(targets.types)}
         for value, name in config.types.items():
             if config.columns.type is not None and name not in codes:
-                raise UserError(f"events.types: {value} -> {name!r} is not one of targets.types; {nearest(name, codes)}")
+                raise UserError(f"events.types: {value} -> {name!r} is not one of targets.types; {did_you_mean(name, codes)}")
         default = config.default_type
         if default is not None and default not in codes:
-            raise UserError(f"events.default_type: {default!r} is not one of targets.types; {nearest(default, codes)}")
+            raise UserError(f"events.default_type: {default!r} is not one of targets.types; {did_you_mean(default, codes)}")
         if config.columns.type is None and config.default_type is None:
             raise UserError("events.columns.type is null: set events.default_type to the type that every event has")
         self.values = pa.array(list(config.types), pa.string())

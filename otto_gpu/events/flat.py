@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from otto_gpu.errors import UserError
 from otto_gpu.events.lines import last_line, line_pieces, split_lines
 from otto_gpu.events.settings import EventsConfig, ItemsConfig
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 FORMATS = {"jsonl": "jsonl", "json": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "pq": "parquet"}
 PIECE = 32 << 20  # bytes
@@ -83,7 +83,7 @@ def _check(file: Path, names: list[str], wanted: dict[str, str], optional) -> li
         if names.count(column) != 1:
             what = "missing column" if column not in names else "more than one column"
             hint = "" if len(names) > 20 or column in names else f"; the file has: {', '.join(names)}"
-            raise UserError(f"{file}: {what} {column!r} ({key}){hint or '; ' + nearest(column, names)}")
+            raise UserError(f"{file}: {what} {column!r} ({key}){hint or '; ' + did_you_mean(column, names)}")
     return list(found)
 
 

@@ -25,7 +25,7 @@ HOUR_MS, WEEK_MS = 3_600_000, 7 * 24 * 3_600_000
 
 
 @dataclass(frozen=True)
-class Incoming:
+class NewSessions:
     """log: the events whose items are known, sessions numbered in the order of `sessions`, of which some may have none left;
     sessions: the user's own ids, ascending; first_seen: int64 [S], the sessions in the order in which they came; unknown:
     int64 [S], events whose items the run does not know."""
@@ -40,7 +40,7 @@ class Incoming:
 
 
 class Reader:
-    """Turns what users hand over into Incoming. items: the run's dictionary, sorted; events, targets: as the run was made.
+    """Turns what users hand over into NewSessions. items: the run's dictionary, sorted; events, targets: as the run was made.
 
     dictionaries: the values of the codes of events.context. Columns are called as in the run's log, or session, aid, ts and
     type; times have the log's unit, types its values or the names of the types. Those of events.context need not be there, and
@@ -57,7 +57,7 @@ class Reader:
         self._items, self._events, self._targets = items, events.model_copy(update=changes), targets
         self._dictionaries = dictionaries or {}
 
-    def read(self, events, sessions=None) -> Incoming:
+    def read(self, events, sessions=None) -> NewSessions:
         """events: a pandas, polars or cuDF frame, an Arrow table or a list of dicts; sessions: own ids of further sessions,
         which may have no events. UserError for what is no event."""
         table = self._table(events)
@@ -81,7 +81,7 @@ class Reader:
                 raise UserError(f"sessions: ids are not like those of the events: {str(error).splitlines()[0]}") from None
         return self.of(session, found.aid, found.ts, found.type, found.context)
 
-    def of_log(self, log: EventLog, dictionaries: dict[str, pa.Array] | None = None) -> Incoming:
+    def of_log(self, log: EventLog, dictionaries: dict[str, pa.Array] | None = None) -> NewSessions:
         """Of a log with ids of its own; dictionaries: the values of its own codes of events.context, None: they are those
         of the run."""
         session, aid = (ids.take(pa.array(codes)) for ids, codes in ((log.sessions, log.session), (log.items, log.aid)))
@@ -91,7 +91,7 @@ class Reader:
             context[name] = pa.DictionaryArray.from_arrays(indices, words.cast(pa.string()))
         return self.of(session, aid, log.ts, log.type, context)
 
-    def of(self, session: pa.Array, aid: pa.Array, ts: np.ndarray, kind: np.ndarray, context=None) -> Incoming:
+    def of(self, session: pa.Array, aid: pa.Array, ts: np.ndarray, kind: np.ndarray, context=None) -> NewSessions:
         """Of columns: own ids, ms, codes of the types; context: words (typed.as_words), the run's codes, or numbers, by name. A
         session may come without any event: `session` may be longer."""
         code, sessions = dense_ids(session, SESSION)
@@ -104,7 +104,7 @@ class Reader:
             n_sessions=len(sessions), n_items=len(self._items), types=tuple(self._targets.types),
         )  # fmt: skip
         unknown = np.bincount(code[~there], minlength=len(sessions))
-        return Incoming(log, sessions, np.argsort(first_seen, kind="stable"), unknown)
+        return NewSessions(log, sessions, np.argsort(first_seen, kind="stable"), unknown)
 
     def _context(self, context: dict, rows: np.ndarray) -> dict[str, np.ndarray]:
         """As in the run's log, of the rows (bool [n]); missing where it is not given."""
@@ -188,7 +188,7 @@ def _own_ids(sessions, kind: pa.DataType | None = None) -> pa.Array:
     return ids if len(ids) else pa.array([], kind or pa.int64())
 
 
-def within(log: EventLog, first_ts: int, last_ts: int) -> EventLog:
+def shift_into_span(log: EventLog, first_ts: int, last_ts: int) -> EventLog:
     """The log with every session that ends outside first_ts..last_ts (ms) moved by whole weeks into that time's last week
     (by whole hours, where it is shorter than two weeks): hour and weekday stay, and what is popular is what was so then."""
     lengths = np.diff(log.starts)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.errors import UserError
 from otto_gpu.features.families import FAMILIES, RANK
-from otto_gpu.schema import Section, nearest
+from otto_gpu.schema import Section, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FeaturesConfig(Section):
         known = (*FAMILIES, RANK)
         for name in self.families:
             if name not in known:
-                raise ValueError(f"unknown family {name!r}; {nearest(name, known)}")
+                raise ValueError(f"unknown family {name!r}; {did_you_mean(name, known)}")
         if self.families == (RANK,):
             raise ValueError("the family 'rank' needs another one to rank")
         if min(self.negatives.values(), default=1) <= 0:
@@ -112,7 +112,7 @@ class Catalogue:
         return slice(places[0], places[-1] + 1) if places else slice(0, 0)
 
 
-def narrowed(values: np.ndarray, dtype: str) -> np.ndarray:
+def saturating_cast(values: np.ndarray, dtype: str) -> np.ndarray:
     """Values in a column's dtype; what does not fit an integer stops at its ends and does not wrap."""
     if np.dtype(dtype).kind in "iu":
         values = np.clip(values, np.iinfo(dtype).min, np.iinfo(dtype).max)

@@ -27,7 +27,7 @@ from otto_gpu.events.items import Items
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.stage import load_period
-from otto_gpu.features.catalogue import FeaturesConfig, narrowed
+from otto_gpu.features.catalogue import FeaturesConfig, saturating_cast
 from otto_gpu.features.compute import FeatureMaker, PeriodState
 from otto_gpu.features.encoder import Encoder
 from otto_gpu.features.families import needing
@@ -168,5 +168,5 @@ def _sampled(block: Candidates, labels, chosen, maker: FeatureMaker) -> pa.Table
         columns[label(target)] = labels[target][keep].astype(np.int8)
         columns[sampled(target)] = chosen[target][keep].astype(np.int8)
     for i, column in enumerate(maker.catalogue.columns):
-        columns[column.name] = narrowed(np.ascontiguousarray(features[:, i]), column.dtype)
+        columns[column.name] = saturating_cast(np.ascontiguousarray(features[:, i]), column.dtype)
     return pa.table(columns, maker.catalogue.schema(labels))

@@ -22,7 +22,7 @@ from otto_gpu.ranking.rankers import Ranker, load_ranker
 from otto_gpu.ranking.scoring import scoring_backend, take_columns, take_rows
 from otto_gpu.ranking.settings import RankingConfig
 from otto_gpu.run.directory import write_atomically
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 NAMES = "features.json"
 POOL = "all_targets"  # the folder of the models that were trained on the rows of all targets
@@ -38,7 +38,7 @@ def training_order(targets, cascade: dict[str, tuple[str, ...]]) -> list[str]:
     """The targets, earlier ones of the cascade first."""
     for name in (*cascade, *(e for earlier in cascade.values() for e in earlier)):
         if name not in targets:
-            raise UserError(f"ranking.cascade: {name!r} is no target; {nearest(name, targets)}")
+            raise UserError(f"ranking.cascade: {name!r} is no target; {did_you_mean(name, targets)}")
     return list(TopologicalSorter({t: cascade.get(t, ()) for t in targets}).static_order())
 
 

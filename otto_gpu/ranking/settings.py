@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_serializer, m
 
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.rankers import OBJECTIVES, RANKERS
-from otto_gpu.schema import Name, Section, nearest
+from otto_gpu.schema import Name, Section, did_you_mean
 
 RECALL = "recall"  # the hand-set order of the candidates, as one more group of the blend
 
@@ -144,7 +144,7 @@ class RankingConfig(Section):
     @classmethod
     def _known(cls, ranker):
         if ranker not in RANKERS:
-            raise ValueError(f"unknown ranker {ranker!r}; {nearest(ranker, RANKERS)}")
+            raise ValueError(f"unknown ranker {ranker!r}; {did_you_mean(ranker, RANKERS)}")
         return ranker
 
     @field_validator("groups")

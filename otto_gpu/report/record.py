@@ -20,7 +20,7 @@ from otto_gpu.events.stage import SPLITS
 from otto_gpu.outcome.scores import METRICS, PREVIOUS, SCORES, SessionScores, load_metrics
 from otto_gpu.ranking.models import NAMES
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
-from otto_gpu.schema import explain
+from otto_gpu.schema import as_user_error
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Record:
         try:
             return kind.model_validate(self.config[name])
         except ValidationError as error:
-            raise explain(error, kind, f"{self.run_dir}: section {name} of the configuration") from None
+            raise as_user_error(error, kind, f"{self.run_dir}: section {name} of the configuration") from None
         except (KeyError, TypeError):
             raise UserError(f"{self.run_dir}: its configuration has no section {name}") from None
 

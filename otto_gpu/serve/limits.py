@@ -7,7 +7,7 @@ import argparse
 from pydantic import Field, ValidationError
 
 from otto_gpu.recommend import MOST
-from otto_gpu.schema import Section, explain
+from otto_gpu.schema import Section, as_user_error
 
 
 class Limits(Section):
@@ -44,4 +44,4 @@ class Limits(Section):
         try:
             return cls(**{name: getattr(given, name) for name in cls.model_fields})
         except ValidationError as error:
-            raise explain(error, cls, "limits") from None
+            raise as_user_error(error, cls, "limits") from None

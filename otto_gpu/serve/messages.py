@@ -154,7 +154,7 @@ class GroupScore(Message):
     place: int = Field(description="of the item among the candidates, from 1")
 
 
-class Moved(Message):
+class FeatureContribution(Message):
     feature: str
     meaning: str
     value: float | None
@@ -165,7 +165,7 @@ class ForTarget(Message):
     place: int = Field(description="of the item among the candidates, from 1")
     blend: list[GroupScore]
     bias: float | None = Field(description="the models' score of anything; null: the target has no models")
-    features: list[Moved] = Field(description="what moved the models' score most")
+    features: list[FeatureContribution] = Field(description="what moved the models' score most")
 
 
 class Explanation(Message):

@@ -21,7 +21,7 @@ import pyarrow as pa
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.flat import json_column
-from otto_gpu.events.incoming import Incoming
+from otto_gpu.events.incoming import NewSessions
 from otto_gpu.recommend import Recommender
 from otto_gpu.serve.limits import Limits
 
@@ -196,7 +196,7 @@ class Worker:
             first += job.events.sessions
         return cut
 
-    def _read(self, events: Events) -> Incoming:
+    def _read(self, events: Events) -> NewSessions:
         return self.recommender.reader.read(events.table(), list(range(events.sessions)))
 
 

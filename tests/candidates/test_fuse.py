@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.candidates.fuse import Candidates, fuse, places, popular_items
+from otto_gpu.candidates.fuse import Candidates, fuse, popular_items, ranks_in_session
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
 from otto_gpu.candidates.settings import CandidatesConfig
 from tests.candidates.oracle import keys
@@ -140,7 +140,7 @@ def test_some_candidates_and_one_more_source():
 @given(st.lists(st.lists(st.integers(0, 3), max_size=8), max_size=5))
 def test_places(scores):
     pointer = np.cumsum([0, *map(len, scores)])
-    found = places(pointer, np.array([s for mine in scores for s in mine], np.float32))
+    found = ranks_in_session(pointer, np.array([s for mine in scores for s in mine], np.float32))
     expected = []
     for mine in scores:
         order = sorted(range(len(mine)), key=lambda i: -mine[i])

@@ -16,8 +16,8 @@ from otto_gpu.candidates.fusion import (
     CandidateFeatures,
     Fusion,
     _training_rows,
-    choose,
-    draws,
+    folds_and_draws,
+    mark_best,
     reciprocal_ranks,
     train,
     training_size,
@@ -109,7 +109,7 @@ def test_without_any_events():
 def test_folds_are_those_of_the_rankers():
     sessions = np.arange(20_000, dtype=np.int32)
     for folds, seed in ((4, 42), (7, 1)):
-        fold, drawn = draws(sessions, Fusion(folds=folds, seed=seed))
+        fold, drawn = folds_and_draws(sessions, Fusion(folds=folds, seed=seed))
         np.testing.assert_array_equal(fold, fold_of(sessions, folds, seed))
         assert drawn.min() >= 0 and drawn.max() < 1
         for k in range(folds):  # a share of the sessions is the same share of every fold
@@ -218,9 +218,9 @@ def test_it_learns_what_no_formula_knows(tmp_path, part, inputs):
     lesson = (candidates, dict.fromkeys(TARGETS, planted))
     models, _ = trained(tmp_path, [lesson], inputs, Fusion(rounds=20))
     score = models.score(inputs.of(candidates), candidates.session)
-    ranks = choose(candidates, score, 1000).ranks[planted, -1]
+    ranks = mark_best(candidates, score, 1000).ranks[planted, -1]
     assert (ranks < 3).mean() > 0.9
-    assert (choose(candidates, reciprocal_ranks(candidates), 1000).ranks[planted, -1] < 3).mean() < 0.2
+    assert (mark_best(candidates, reciprocal_ranks(candidates), 1000).ranks[planted, -1] < 3).mean() < 0.2
 
 
 def test_a_share_of_the_sessions_is_enough(tmp_path, part, inputs):
@@ -249,7 +249,7 @@ def test_the_best_stay_and_are_found_again(scores, keep):
         np.zeros((n, 1), np.int16),
         ("x",),
     )
-    ranked = choose(candidates, np.concatenate(scores).astype(np.float32), keep)
+    ranked = mark_best(candidates, np.concatenate(scores).astype(np.float32), keep)
     assert ranked.sources == ("x", FUSION) and ranked.ranks.dtype == np.int16 and ranked.scores.dtype == np.float32
     for s, mine in enumerate(scores):
         part = slice(pointer[s], pointer[s + 1])

@@ -8,7 +8,7 @@ import pytest
 
 from otto_gpu.candidates import search_backends
 from otto_gpu.candidates.nearest import Index
-from otto_gpu.candidates.search_backends import ByCuvs, ByFaiss, ByFaissOnGpu, ByGraph, ByTorch, choose
+from otto_gpu.candidates.search_backends import CuvsBruteForce, FaissExact, FaissGpu, FaissHnsw, TorchExact, choose_backend
 from otto_gpu.device import Device
 from tests.candidates.test_nearest import random_vectors
 from tests.device import cupy_on_numpy
@@ -90,33 +90,39 @@ def there(monkeypatch):
 
 def test_on_the_cpu_few_are_compared_and_many_go_through_a_graph():
     for device in (None, CPU):
-        assert choose(200_000, device) == (ByFaiss, "200,000 vectors are searched exactly by faiss")
-        assert choose(200_001, device) == (ByGraph, "200,001 vectors are searched nearly exactly by faiss, through a graph")
-        assert choose(5, device, exact=False)[0] is ByGraph and choose(10**7, device, exact=True)[0] is ByFaiss
+        assert choose_backend(200_000, device) == (FaissExact, "200,000 vectors are searched exactly by faiss")
+        assert choose_backend(200_001, device) == (
+            FaissHnsw,
+            "200,001 vectors are searched nearly exactly by faiss, through a graph",
+        )
+        assert (
+            choose_backend(5, device, exact=False)[0] is FaissHnsw
+            and choose_backend(10**7, device, exact=True)[0] is FaissExact
+        )
 
 
 def test_on_a_gpu_the_first_that_is_there(there):
     pytest.importorskip("torch", reason="torch is not installed: pip install 'otto_gpu[embeddings]'")
     there(FaissOnGpu(), cuvs=True, torch=True)
     for n in (10, 2_000_000):
-        assert choose(n, CUDA)[0] is ByFaissOnGpu
-    assert choose(10, CUDA, exact=False)[0] is ByGraph and choose(0, CUDA)[0] is ByFaiss
+        assert choose_backend(n, CUDA)[0] is FaissGpu
+    assert choose_backend(10, CUDA, exact=False)[0] is FaissHnsw and choose_backend(0, CUDA)[0] is FaissExact
     there(faiss, cuvs=True, torch=True)
-    assert choose(2_000_000, CUDA) == (
-        ByCuvs,
+    assert choose_backend(2_000_000, CUDA) == (
+        CuvsBruteForce,
         "2,000,000 vectors are searched exactly by cuVS on the GPU (this faiss is built without GPUs)",
     )
     there(FaissOnGpu(gpus=0), torch=True)
-    assert choose(300_000, CUDA) == (
-        ByTorch,
+    assert choose_backend(300_000, CUDA) == (
+        TorchExact,
         "300,000 vectors are searched exactly by PyTorch on the GPU (faiss sees no GPU; cuVS is not installed)",
     )
 
 
 def test_very_many_are_not_multiplied_by_pytorch(there):
     there(faiss, torch=True)
-    way, told = choose(300_001, CUDA)
-    assert way is ByGraph
+    way, told = choose_backend(300_001, CUDA)
+    assert way is FaissHnsw
     assert told == (
         "300,001 vectors are searched nearly exactly by faiss, through a graph (this faiss is built without GPUs; cuVS is not "
         "installed; PyTorch is slow for more than 300,000 vectors)"
@@ -125,7 +131,7 @@ def test_very_many_are_not_multiplied_by_pytorch(there):
 
 def test_a_gpu_that_nothing_knows_to_use(there):
     there(faiss)
-    assert choose(10, CUDA)[0] is ByFaiss and choose(10, CUDA)[1].endswith("; PyTorch is not installed)")
+    assert choose_backend(10, CUDA)[0] is FaissExact and choose_backend(10, CUDA)[1].endswith("; PyTorch is not installed)")
 
 
 def test_what_cannot_be_loaded_is_told_and_passed_over(there, monkeypatch, tmp_path):
@@ -134,7 +140,7 @@ def test_what_cannot_be_loaded_is_told_and_passed_over(there, monkeypatch, tmp_p
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "cuvs.py").write_text("raise OSError('libcuda.so.1: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert "cuVS cannot be loaded (OSError: libcuda.so.1: cannot open" in choose(10, CUDA)[1]
+    assert "cuVS cannot be loaded (OSError: libcuda.so.1: cannot open" in choose_backend(10, CUDA)[1]
 
 
 # ----------------------------------------------------------------------------------------------- the same lists
@@ -160,12 +166,12 @@ def assert_as_on_the_cpu(way, size: int = 25) -> None:
 def test_by_faiss_on_the_gpu(there, size):
     """More than its kernels can keep are found all the same."""
     there(FaissOnGpu())
-    assert_as_on_the_cpu(ByFaissOnGpu, size)
+    assert_as_on_the_cpu(FaissGpu, size)
 
 
 def test_by_cuvs(there):
     there(faiss, cuvs=True)
-    assert_as_on_the_cpu(ByCuvs)
+    assert_as_on_the_cpu(CuvsBruteForce)
 
 
 @pytest.mark.parametrize("free", [1, 1 << 28])
@@ -173,7 +179,7 @@ def test_by_torch(monkeypatch, free):
     """On the CPU, in pieces of one query and in one."""
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'otto_gpu[embeddings]'")
 
-    class OnTheCpu(ByTorch):
+    class OnTheCpu(TorchExact):
         def __init__(self, vectors):
             super().__init__(vectors, torch.device("cpu"))
 
@@ -192,5 +198,5 @@ def test_a_gpu_that_pytorch_does_not_see(there, monkeypatch):
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'otto_gpu[embeddings]'")
     there(faiss, torch=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "this PyTorch sees no GPU" in choose(30, CUDA)[1]
-    assert_as_on_the_cpu(ByFaiss)
+    assert "this PyTorch sees no GPU" in choose_backend(30, CUDA)[1]
+    assert_as_on_the_cpu(FaissExact)

@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight, PositionGap, TimeGap
 from otto_gpu.events.log import TYPES
-from otto_gpu.schema import explain
+from otto_gpu.schema import as_user_error
 
 CLICKS_ONLY, BOUGHT = ("clicks",), ("carts", "orders")
 
@@ -125,7 +125,7 @@ def test_closest_without_once_per_is_refused():
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(fields, unknown, meant):
     with pytest.raises(ValidationError) as caught:
         MatrixRule(**fields)
-    line = str(explain(caught.value, MatrixRule, "rules.yaml"))
+    line = str(as_user_error(caught.value, MatrixRule, "rules.yaml"))
     assert line == f"rules.yaml: unknown key '{unknown}'; did you mean '{meant}'?"
 
 

@@ -15,7 +15,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events import ids
 from otto_gpu.events.checks import YEAR_2200_MS, suspicious_unit, to_milliseconds
 from otto_gpu.events.ids import dense_ids
-from otto_gpu.features.catalogue import narrowed
+from otto_gpu.features.catalogue import saturating_cast
 from otto_gpu.features.weightings import HistoryItems
 from tests.cooccurrence.compare import assert_follows, assert_same, assert_well_formed
 from tests.cooccurrence.oracle import oracle
@@ -86,9 +86,9 @@ def test_a_session_with_more_events_of_an_item_than_int16_counts():
 
 def test_what_does_not_fit_a_column_stops_at_its_end():
     values = np.array([-1, 0, 255, 256, 32_767, 32_768, 100_000, -40_000], np.float32)
-    assert narrowed(values, "int16").tolist() == [-1, 0, 255, 256, 32_767, 32_767, 32_767, -32_768]
-    assert narrowed(values, "uint8").tolist() == [0, 0, 255, 255, 255, 255, 255, 0]
-    assert narrowed(values, "float32").tolist() == values.tolist()
+    assert saturating_cast(values, "int16").tolist() == [-1, 0, 255, 256, 32_767, 32_767, 32_767, -32_768]
+    assert saturating_cast(values, "uint8").tolist() == [0, 0, 255, 255, 255, 255, 255, 0]
+    assert saturating_cast(values, "float32").tolist() == values.tolist()
 
 
 def test_much_memory_makes_no_piece_of_text_too_large():

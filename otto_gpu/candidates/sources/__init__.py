@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
-from otto_gpu.schema import Section, explain
-from otto_gpu.schema import nearest as nearest_name  # `nearest` is a kind's file here
+from otto_gpu.schema import Section, as_user_error, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,8 +114,8 @@ def settings_of(name: str, given: Any) -> Any:
         return given
     known, kind = further_kinds(), given.get("kind")
     if kind not in known:
-        raise ValueError(f"{name}: unknown kind {kind!r}; {nearest_name(str(kind), known)}")
+        raise ValueError(f"{name}: unknown kind {kind!r}; {did_you_mean(str(kind), known)}")
     try:
         return known[kind].model_validate(given)
     except ValidationError as error:
-        raise ValueError(str(explain(error, known[kind], name))) from None
+        raise ValueError(str(as_user_error(error, known[kind], name))) from None

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from otto_gpu.errors import UserError
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 
@@ -105,5 +105,5 @@ class Ranker(Protocol):
 def load_ranker(name: str) -> Ranker:
     """MissingExtra where the package that it needs is not installed."""
     if name not in RANKERS:
-        raise UserError(f"ranking.ranker: unknown ranker {name!r}; {nearest(name, RANKERS)}")
+        raise UserError(f"ranking.ranker: unknown ranker {name!r}; {did_you_mean(name, RANKERS)}")
     return import_module(f"{__name__}.{RANKERS[name].module}")

@@ -29,7 +29,7 @@ from otto_gpu.ranking.rankers import Batches
 from otto_gpu.ranking.rankers.listwise import reciprocal_rank
 from otto_gpu.ranking.rankers.rows import LOOK_ROUNDS, LOOKED_AT, Places, first_rows, with_columns, without_none
 from otto_gpu.ranking.settings import Group
-from otto_gpu.schema import nearest
+from otto_gpu.schema import did_you_mean
 
 try:
     import lightgbm
@@ -219,7 +219,7 @@ def _given(group: Group) -> dict[str, Any]:
     known = {alias: name for name, aliases in _aliases().items() for alias in (name, *aliases)}
     for name in group.params:
         if name not in known:
-            raise UserError(f"ranking.groups: params: LightGBM has no parameter {name!r}; {nearest(name, known)}")
+            raise UserError(f"ranking.groups: params: LightGBM has no parameter {name!r}; {did_you_mean(name, known)}")
     return {known[name]: value for name, value in group.params.items()}
 
 
