@@ -93,6 +93,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     wide = options.answers is not None
+    for option in ("official_quirks",) if wide else ("user_column", "item_column"):
+        if getattr(options, option):
+            name = f"--{option.replace('_', '-')}"
+            raise UserError(f"{name} goes with {'--test-labels' if wide else '--answers'}: leave it out")
     targets = _targets(f"{ANSWERS}=1" if wide else options.weights, options.k, options.metric)
     for name, what in (("bootstrap", "the number of draws"), ("seed", "a number")):
         if getattr(options, name) < 0:

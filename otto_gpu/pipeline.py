@@ -136,9 +136,11 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
         return None, []
     if data is None:
         raise UserError(f"config {config.name!r} needs --data PATH: the file, folder or glob with the log")
-    from otto_gpu.events.flat import files_beside
+    from otto_gpu.events.flat import file_beside, files_beside
     from otto_gpu.events.read import data_files
 
+    if config.items is not None and Path(data).exists():  # before it is missed among the files that are no log
+        file_beside(data, config.items.file, "items.file")
     beside = files_beside(data, config.events, config.items)
     log = data_files(data, config.events, files_beside(data, config.events, config.items, config.embeddings.files))
     _given_files(config.embeddings.only(config.vectors), data)

@@ -110,7 +110,10 @@ class Given(Section):
 
     @model_validator(mode="after")
     def _ids_of_rows(self):
-        if self.file.lower().endswith(".npy") != (self.ids is not None):
+        array = self.file.lower().endswith(".npy")
+        if array and self.ids is None:
+            raise ValueError("an array does not say whose its rows are: name the file of their items under ids")
+        if not array and self.ids is not None:
             raise ValueError("ids names the items of an array's rows: it goes with a file that ends in .npy, and with no other")
         return self
 

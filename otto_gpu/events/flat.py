@@ -82,8 +82,8 @@ def _check(file: Path, names: list[str], wanted: dict[str, str], optional) -> li
     for column, key in found.items():
         if names.count(column) != 1:
             what = "missing column" if column not in names else "more than one column"
-            hint = "" if len(names) > 20 or column in names else f"; the file has: {', '.join(names)}"
-            raise UserError(f"{file}: {what} {column!r} ({key}){hint or '; ' + did_you_mean(column, names)}")
+            hint = did_you_mean(column, names) if len(names) > 20 else f"the file has: {', '.join(names)}"
+            raise UserError(f"{file}: {what} {column!r} ({key}){'' if column in names else '; ' + hint}")
     return list(found)
 
 

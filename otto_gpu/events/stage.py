@@ -54,6 +54,8 @@ def run(
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
                 raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
     log, counts = result.log, result.counts
+    if events.test_file is not None and data is not None and data.is_dir() and result.from_test_file is None:
+        reporter.say(f"  {data / events.test_file}: no such file (events.test_file): the test period is cut from the log")
     if lacking := [name for name in events.context if name not in log.context]:
         raise UserError(f"events.context: a generated log has no column {lacking[0]!r}; leave it out")
     table = result.items if items is None else _items(data, items, log, reporter)

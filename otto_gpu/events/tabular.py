@@ -65,7 +65,7 @@ def read_csv(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[P
         if wanted is None:
             blank = len(text) - len(text.lstrip(b"\r\n"))
             head = split_lines(text[blank:])[:1] or [b""]
-            names = next(csv.reader([head[0].decode(errors="replace").rstrip("\r")], delimiter=config.delimiter), [])
+            names = _header(file, head[0].decode(errors="replace").rstrip("\r"), config.delimiter)
             wanted, width = _find_columns(file, names, config, bare), len(names)
             first += text.count(b"\n", 0, blank) + 1
             text = text[blank + len(head[0]) + 1 :]
@@ -73,6 +73,13 @@ def read_csv(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[P
             yield _csv_at_once(text, first, wanted, width, config) or _csv_by_line(text, first, wanted, width, config)
     if wanted is None:
         raise UserError(f"{file}: the file is empty; a CSV log begins with a header")
+
+
+def _header(file: Path, line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a lone carriage return, a null: hardly text
+        raise UserError(f"{file}: the first line is no header of a CSV; see events.format") from None
 
 
 def _csv_at_once(text: bytes, first: int, wanted: dict[str, int], width: int, config: EventsConfig) -> Piece | None:

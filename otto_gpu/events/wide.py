@@ -65,7 +65,13 @@ def read_answers(path: Path, user: str | None = None, item: str | None = None) -
     is in the first column, and the item in the only other one or in one with a usual name. Raises UserError."""
     table = _read(path)
     names = table.column_names
+    if len(names) < 2:
+        raise UserError(
+            f"{path}:1: expected a header with a column of users and one of items, as user_id,item, got {names[0]!r}"
+        )
     user = _column(path, names, user, "--user-column", names[:1])
+    if item == user:
+        raise UserError(f"{path}:1: {user!r} cannot be both the column of users and that of items: see --user-column")
     others = [name for name in names if name != user]
     item = _column(path, names, item, "--item-column", others if len(others) == 1 else [n for n in others if n in ITEM_NAMES])
     for name in (user, item):

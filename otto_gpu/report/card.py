@@ -93,8 +93,7 @@ USE = (
 def limits(record: Record) -> list[str]:
     """True of the system, as far as this run's settings make use of it."""
     points = [
-        "Items without an event in what is known (the log before the period, and the histories of its sessions) are never "
-        "recommended: items are known by their events alone, not by name, text, price or picture.",
+        _unseen(record),
         "A session needs an event. One whose items are all unknown gets these items and popular ones, the same for everybody.",
         "What the same visitor did in other sessions is not known, unless the log's sessions are whole visitors.",
         "Whether an item can still be had is not known: what is sold out has to be taken out of the lists.",
@@ -108,16 +107,38 @@ def limits(record: Record) -> list[str]:
             "Scores of the binary models are no probabilities as they stand: negatives were sampled. They are for ordering."
         )
     if record.config["split"]["by"] == "session":
-        points.append("The periods are random shares of the sessions, not later ones: expect less of a real, later time.")
+        points.append(
+            "Periods that are cut from the log are random shares of the sessions, not later ones: expect less of a real, later "
+            "time."
+        )
     return points
+
+
+def _unseen(record: Record) -> str:
+    """What becomes of items without events: vectors from outside and of texts know them too."""
+    eventless = {name for part in ("given", "text") for name in (record.config["embeddings"].get(part) or {})}
+    naming = [name for name, source in record.candidates.nearest.items() if source.vectors in eventless]
+    what = "Items without an event in what is known (the log before the period, and the histories of its sessions) are "
+    if naming:
+        return f"{what}recommended only through {words.listed(naming)}: by vectors that take no events."
+    if attributes := _attributes(record):
+        return f"{what}never recommended, though of an item with events the models know {words.listed(attributes)} as well."
+    return f"{what}never recommended: items are known by their events alone, not by name, text, price or picture."
+
+
+def _attributes(record: Record) -> list[str]:
+    """The columns of the items that features are made of."""
+    if "attributes" not in record.config["features"]["families"]:
+        return []
+    return [n for n, kind in ((record.config.get("items") or {}).get("columns") or {}).items() if kind != "text"]
 
 
 def _data(record: Record) -> list[str]:
     counts, sizes = record.metrics["events"]["counts"], record.sizes
     types = ", ".join(f"{words.count(n)} {name}" for name, n in counts["types"].items())
     extra = record.config["events"].get("extra") or []
-    attributes = [n for n, kind in ((record.config.get("items") or {}).get("columns") or {}).items() if kind != "text"]
-    known = ["session", "item", "time", "type", *(record.config["events"].get("context") or ())]
+    attributes, context = _attributes(record), "context" in record.config["features"]["families"]
+    known = ["session", "item", "time", "type", *((record.config["events"].get("context") or ()) if context else ())]
     known[1] += f" (with its {words.listed(attributes)})" if attributes else ""
     told = (
         f"{origin(record)}: {words.count(counts['events'])} events ({types}) of {words.count(sizes['sessions'])} sessions and "
@@ -128,11 +149,10 @@ def _data(record: Record) -> list[str]:
         told += f" The further columns {words.listed(extra)} travel along in events/ and are not used."
     learners = {"fusion": record.candidates.fusion and record.fusion_learnt, "rankers": record.models, "blend": True}
     learnt = words.listed(f"the {name}" for name, there in learners.items() if there)
-    return [
-        told,
-        f"{learnt[0].upper()}{learnt[1:]} learnt from the ground truth of the validation period; that of the test period was "
-        "used for the figures only.",
-    ]
+    test = "that of the test period was used for the figures only"
+    if record.figures("test") is None:
+        test = "the test period has none"
+    return [told, f"{learnt[0].upper()}{learnt[1:]} learnt from the ground truth of the validation period; {test}."]
 
 
 def _measured(record: Record) -> str:

@@ -196,7 +196,11 @@ class Record:
     @cached_property
     def sizes(self) -> dict[str, int]:
         """{"sessions", "items"}: of the whole log."""
-        return {name: _rows(self.run_dir / "events" / f"{name}.parquet") for name in ("sessions", "items")}
+        found = {name: _rows(self.run_dir / "events" / f"{name}.parquet") for name in ("sessions", "items")}
+        # beginnings of sessions have ids of their own behind those of the log
+        periods = self.metrics["events"]["periods"].values()
+        found["sessions"] -= sum(period["sessions"] for period in periods if period.get("prefixes"))
+        return found
 
     @cached_property
     def spans(self) -> dict[str, dict[str, tuple[datetime, datetime] | None]]:

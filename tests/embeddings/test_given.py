@@ -145,7 +145,7 @@ def test_settings():
     assert config.embeddings.files == ("v.parquet", "v.npy", "i.csv")
     assert config.vectors == set() and {"mine", "other"} <= set(config.embeddings.known)
     for given, told in (
-        ({"mine": "v.npy"}, "ids names the items of an array's rows"),
+        ({"mine": "v.npy"}, "an array does not say whose its rows are: name the file of their items under ids"),
         ({"mine": {"file": "v.csv", "ids": "i.csv"}}, "ids names the items of an array's rows"),
         ({"word2vec": "v.csv"}, "'word2vec' is the name of another model"),
         ({"factorization_1": "v.csv"}, "'factorization_1' is the name of another model"),

@@ -136,7 +136,7 @@ def test_a_time_column_in_a_larger_unit_is_said(tmp_path):
     ("text", "message"),
     [
         ("id,d\n1,2\n", "missing column 'c' .items.columns.c.; the file has: id, d"),
-        ("id,c,c\n1,2,3\n", "more than one column 'c'"),
+        ("id,c,c\n1,2,3\n", r"more than one column 'c' \(items.columns.c\)$"),
         ("id,c\n,2\n", "no row has a value of 'id'"),
         ("id,c\n1,2,3\n", "cannot be read as csv"),
         ("", "cannot be read as csv"),
@@ -171,6 +171,12 @@ def test_a_run_reads_it_from_the_data_folder_and_not_as_a_log(tmp_path):
     write_items(data / "items.csv", [(f"n{i}", *row[1:]) for i, row in enumerate(ROWS)])
     with pytest.raises(UserError, match=r"no item of the log is there: .*such as 'n0', the log such as 0"):
         run_pipeline(settings(), data=data, run_dir=tmp_path / "run", to_stage="events")
+    elsewhere = {**CONFIG.model_dump(), "file": "itemz.csv"}
+    with pytest.raises(
+        UserError, match=r"itemz.csv: no such file \(items.file\)"
+    ):  # not a column that items.csv lacks as a log
+        run_pipeline(settings(items=elsewhere), data=data, run_dir=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     with pytest.raises(UserError, match="a generated log has no items file"):
         run_pipeline(settings(events={"format": "synthetic"}), run_dir=tmp_path / "other", to_stage="events")
     assert pd.read_parquet(tmp_path / "run/events/items.parquet").id.is_monotonic_increasing

@@ -389,6 +389,7 @@ def test_what_the_user_got_wrong_is_one_line(tmp_path, path, config, message):
         ("log.jsonl", b"", "no events"),
         ("log.csv", b"", "the file is empty; a CSV log begins with a header"),
         ("log.csv", b"session,aid,ts,type\n", "no events"),
+        ("log.csv", b"PAR1\x15\x04\r\x15\x80\n", "log.csv: the first line is no header of a CSV; see events.format"),
         ("log.parquet", b"PAR1 and then something else PAR1", "cannot be read as parquet"),
         ("log.jsonl.gz", b"this is not gzip", "cannot be read as jsonl"),
         ("log.jsonl.gz", gzip.compress(GOOD.encode() * 99, mtime=0)[:-9], "cannot be read as jsonl"),

@@ -48,6 +48,9 @@ def test_the_leaderboard_at_home(files, capsys):
     """A first, a second and a third place, and a user without a row; two users without answers."""
     code, out, err = run(capsys, files())
     assert (code, err) == (0, "")
+    assert run(capsys, [*files(), "--official-quirks"])[::2] == (
+        2, "error: --official-quirks goes with --test-labels: leave it out\n",
+    )  # fmt: skip
     assert out.startswith(f"mrr@5: {(1 + 1 / 2 + 1 / 3) / 4:.4f} (95 % interval ") and "4 users with answers\n" in out
     assert "1 of them have no row in the submission" in out and "2 rows of the submission are of users without answers" in out
     code, out, _ = run(capsys, [*files(), "--k", "2", "--metric", "hit_rate", "--json"])
@@ -68,6 +71,8 @@ def test_columns_are_found_or_named(tmp_path):
     assert (found.user, found.item) == ("who", "item_id") and found.items.to_pylist() == ["x", "y"] and len(found.labels) == 2
     with pytest.raises(UserError, match=r"a\.csv:1: there is no column 'nobody', which --user-column names"):
         read_answers(path, user="nobody")
+    with pytest.raises(UserError, match=r"'who' cannot be both the column of users and that of items"):
+        read_answers(path, user="who", item="who")
     path.write_text("who,what,when\n7,x,5\n")
     with pytest.raises(UserError, match=r"which of its columns is meant is not clear: name it with --item-column"):
         read_answers(path)
@@ -79,6 +84,7 @@ def test_columns_are_found_or_named(tmp_path):
         ("user_id,aid\n", ROWS, "no answers: there is nothing to score"),
         ("user_id,aid\n1,\n", ROWS, "a.csv:2: column aid is empty"),
         ("", ROWS, "a.csv:1: expected a header with a name for every column"),
+        ("user_id;aid\n1;10\n", ROWS, "a.csv:1: expected a header with a column of users and one of items"),
         (ANSWERS, "user_id\n1\n", "s.csv:1: expected a header like user_id,article_1"),
         (ANSWERS, ROWS + "1,10,11,12\n", "s.csv: user_id 1 has 2 rows; expected one row a user"),
         (ANSWERS, ROWS + "5,6\n", "s.csv: not a CSV with the columns of its header"),

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from otto_gpu.candidates.sources.nearest import Nearest
 from otto_gpu.report.card import limits, seeds
 from otto_gpu.report.page import model_card
 from otto_gpu.report.record import Record
@@ -75,3 +76,18 @@ def test_limits_are_those_of_the_run(finished):
     assert any("random shares" in point for point in limits(record))
     record.models = {}
     assert not any("no probabilities" in point for point in limits(record))
+    assert "by their events alone, not by name" in limits(record)[0]
+    record.config["items"] = {"columns": {"brand": "code", "title": "text"}}
+    record.config["features"]["families"].append("attributes")
+    assert "of an item with events the models know brand as well" in limits(record)[0]
+    record.config["embeddings"]["text"] = {"words": {"columns": ["title"]}}
+    nearest = {"near": Nearest(vectors="words"), "others": Nearest(vectors="word2vec")}
+    record.candidates = record.candidates.model_copy(update={"nearest": nearest})
+    assert "recommended only through near: by vectors that take no events" in limits(record)[0]
+
+
+def test_beginnings_of_sessions_are_no_sessions_of_the_log(finished):
+    record, again = Record(finished), Record(finished)
+    test = again.metrics["events"]["periods"]["test"]
+    test["prefixes"] = True  # as split.cut: every leaves it
+    assert again.sizes == record.sizes | {"sessions": record.sizes["sessions"] - test["sessions"]}

@@ -114,7 +114,9 @@ def settings_of(name: str, given: Any) -> Any:
         return given
     known, kind = further_kinds(), given.get("kind")
     if kind not in known:
-        raise ValueError(f"{name}: unknown kind {kind!r}; {did_you_mean(str(kind), known)}")
+        further = did_you_mean(str(kind), known) if known else "there are no further kinds yet"
+        own = f" ({' and '.join(OWN_KEYS)} have sections of their own)"
+        raise ValueError(f"{name}: unknown kind {kind!r}; {further}{own}")
     try:
         return known[kind].model_validate(given)
     except ValidationError as error:

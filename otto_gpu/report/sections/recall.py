@@ -35,7 +35,8 @@ def _chart(record: Record, target: str, curves: dict[str, RecallCurve]) -> Chart
         Line(k, curves[main].final, "s0", f"final lists, {main}"),
     ]
     final, middle = curves[main].final, max(record.targets.k // 4, 1)
-    says = f"The first {middle} places reach {words.share(final[middle - 1])}, all {len(k)} {words.share(final[-1])}"
+    first = "first place reaches" if middle == 1 else f"first {middle} places reach"
+    says = f"The {first} {words.share(final[middle - 1])}, all {len(k)} {words.share(final[-1])}"
     says += (
         f"; the hand-set order {words.share(curves[main].hand_set[middle - 1])} and {words.share(curves[main].hand_set[-1])}."
     )
