@@ -241,6 +241,8 @@ def train(group: Group, prepared: tuple, device: str, threads: int, seed: int, t
             over = booster.update()  # no tree can be grown any more
             for side, name, value, *_ in booster.eval_valid(own):
                 log[side].setdefault(CALLED.get(name, name), []).append(round(float(value), DIGITS))
+            if metric not in log["eval"]:
+                raise UserError(f"ranking.groups: params: metric and eval_at leave out {metric}, by which the group stops early")
             if log["eval"][metric][-1] > best:
                 best, best_round = log["eval"][metric][-1], i
             if over or i - best_round >= group.early_stopping:

@@ -134,6 +134,8 @@ def test_further_parameters_go_through_and_unknown_ones_are_told():
         trained(params={"max_leafs": 2})
     with pytest.raises(UserError, match="LightGBM says: "):
         trained(params={"bagging_fraction": -1})
+    with pytest.raises(UserError, match="metric and eval_at leave out auc, by which the group stops early"):
+        trained(params={"metric": "l2"})
 
 
 def test_a_file_that_holds_no_model_is_told(tmp_path):
