@@ -193,7 +193,7 @@ def _parquet(file: Path, config: Given, key: str) -> Pieces:
         column = _column_of_ids(file, schema.names, config, key)
         numbers = [name for name in schema.names if name != column]
         kinds = [schema.field(name).type for name in numbers]
-        lists = len(kinds) == 1 and (pa.types.is_list(kinds[0]) or pa.types.is_fixed_size_list(kinds[0]))
+        lists = len(kinds) == 1 and _is_list(kinds[0])
         if not lists and not all(pa.types.is_floating(k) or pa.types.is_integer(k) for k in kinds):
             other = next(
                 n for n, k in zip(numbers, kinds, strict=True) if not (pa.types.is_floating(k) or pa.types.is_integer(k))
@@ -226,8 +226,10 @@ def _unlisted(column: pa.Array, dim: int | None, file: Path, key: str) -> tuple[
     lengths = pc.list_value_length(column).drop_null().to_numpy(zero_copy_only=False)
     dim = int(lengths[0]) if dim is None and len(lengths) else dim
     wrong = lengths[lengths != dim]
-    if len(wrong) or not 1 <= (dim or 1) <= MOST_DIMENSIONS:
-        raise UserError(f"{file}: vectors of {dim} and of {wrong[0] if len(wrong) else dim} numbers in one file ({key})")
+    if len(wrong):
+        raise UserError(f"{file}: vectors of {dim} and of {wrong[0]} numbers in one file ({key})")
+    if dim is not None and not 1 <= dim <= MOST_DIMENSIONS:
+        raise UserError(f"{file}: vectors of {dim} numbers ({key}); expected 1 to {MOST_DIMENSIONS:,}")
     block = np.full((len(column), dim or 1), np.nan, np.float32)
     block[there] = _stacked([pc.list_flatten(column)]).reshape(-1, dim or 1)
     return block, dim
