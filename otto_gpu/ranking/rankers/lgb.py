@@ -242,7 +242,7 @@ def train(group: Group, prepared: tuple, device: str, threads: int, seed: int, t
             for side, name, value, *_ in booster.eval_valid(own):
                 log[side].setdefault(CALLED.get(name, name), []).append(round(float(value), DIGITS))
             if metric not in log["eval"]:
-                raise UserError(f"ranking.groups: params: metric and eval_at leave out {metric}, by which the group stops early")
+                raise UserError(f"ranking.groups: params: metric and eval_at leave out {metric}, by which the group stops")
             if log["eval"][metric][-1] > best:
                 best, best_round = log["eval"][metric][-1], i
             if over or i - best_round >= group.early_stopping:

@@ -134,7 +134,7 @@ def test_further_parameters_go_through_and_unknown_ones_are_told():
         trained(params={"max_leafs": 2})
     with pytest.raises(UserError, match="LightGBM says: "):
         trained(params={"bagging_fraction": -1})
-    with pytest.raises(UserError, match="metric and eval_at leave out auc, by which the group stops early"):
+    with pytest.raises(UserError, match="metric and eval_at leave out auc, by which the group stops"):
         trained(params={"metric": "l2"})
 
 
