@@ -369,6 +369,10 @@ def test_a_recipe_without_lines_changes_those_fields_of_the_packaged_one_and_no_
             "{submission: {format: wide}}",
             "submission.format: wide holds one list a session, but targets.weights names clicks",
         ),
+        (
+            "{submission: {format: wide, prefix: u}, targets: {weights: {clicks: 1}}, events: {columns: {session: u2}}}",
+            "submission.prefix: the column 'u2' would hold sessions and items",
+        ),
         ("{targets: {metric: map}}", "targets.metric"),
         (
             "{features: {families: [embedding]}, embeddings: {word2vec: null, factorization: null, seq2seq: null}}",
