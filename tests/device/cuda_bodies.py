@@ -167,7 +167,7 @@ def results(call) -> dict[str, np.ndarray]:
     out["popularity"] = wanted
 
     until = np.zeros((len(candidates), 4), np.float32)
-    call(fusion._wanted_until, rows, candidates, last_ts, known.pointer, known.times, np.array([HOUR, DAY]), until)
+    call(fusion._demand, rows, candidates, last_ts, known.pointer, known.times, np.array([HOUR, DAY]), until)
     out["wanted"] = until
 
     vectors, near = some_vectors(random), np.zeros((len(candidates), embedding.WIDTH), np.float32)
