@@ -14,7 +14,7 @@ from benchmarks.gpu_steps.watch import watched
 from otto_gpu.candidates.fuse import Candidates, popular_items
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.naming import Sources
-from otto_gpu.candidates.sources import PeriodInputs
+from otto_gpu.candidates.sources.loaded import PeriodInputs
 from otto_gpu.candidates.sources.recipes import Recipes
 from otto_gpu.device.arrays import ranges, to_host
 from otto_gpu.features.catalogue import FeaturesConfig

@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit, prange
 
 from otto_gpu.candidates.keys import ALL, BITS, key_bits
+from otto_gpu.candidates.recipes import Recipe
 from otto_gpu.candidates.settings import CandidatesConfig
-from otto_gpu.candidates.sources.recipes import Recipe
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import CPU, Device, kernel
 from otto_gpu.device.arrays import arrays_of, longest, on_device, pointers, spread, to_host

@@ -11,7 +11,8 @@ import numpy as np
 from otto_gpu.candidates.fuse import Candidates, fuse, popular_items
 from otto_gpu.candidates.lookup import Histories
 from otto_gpu.candidates.settings import CandidatesConfig
-from otto_gpu.candidates.sources import KINDS, Loaded, PeriodInputs, SessionChunk, load
+from otto_gpu.candidates.sources import KINDS
+from otto_gpu.candidates.sources.loaded import Loaded, PeriodInputs, SessionChunk, load
 from otto_gpu.candidates.trace import Parts
 from otto_gpu.cooccurrence.matrix import MatrixStack
 from otto_gpu.device import Device

@@ -13,7 +13,7 @@ from numba import njit, prange
 
 from otto_gpu.candidates.keys import ALL
 from otto_gpu.candidates.search_backends import choose_backend
-from otto_gpu.candidates.sources.nearest import Nearest
+from otto_gpu.candidates.settings import Nearest
 
 if TYPE_CHECKING:
     from otto_gpu.candidates.lookup import Histories

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
+from otto_gpu.candidates.recipes import Recipe, packaged_recipes
 from otto_gpu.candidates.sources import OWN_KEYS, FurtherSource, Source, settings_of
-from otto_gpu.candidates.sources.nearest import Nearest
-from otto_gpu.candidates.sources.recipes import Recipe, packaged_recipes
 from otto_gpu.schema import Name, Section, did_you_mean, merge_packaged
 
 HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
 FUSION = "fusion"  # the source that is made of the others
 MOST_WEIGHT = 1_000_000
 MOST_DEPTH = 1000  # no source names more
+
+
+class Nearest(Source):
+    """One more source of candidates: the items nearest to the session in the space of some vectors; those of its history
+    are left out."""
+
+    vectors: str = Field(description="the name of the vectors")
+    size: int = Field(50, ge=1, le=1000, description="how many items it names")
+    last: int = Field(
+        10,
+        ge=1,
+        description="vectors without session vectors: the query is a mean of the newest n different items, the newest most",
+    )
+    exact: bool | None = Field(
+        None,
+        description="true: a query is compared with every vector; false: a graph finds nearly all of the nearest, on a CPU; "
+        "null: the number of vectors decides",
+    )
+
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {"vectors": (self.vectors,)}
+
+    def says(self) -> str:
+        return f"items near the session's vector by {self.vectors}"
 
 
 class Fusion(Section):

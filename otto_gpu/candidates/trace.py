@@ -9,8 +9,8 @@ import numpy as np
 
 from otto_gpu.candidates.keys import ALL, BITS
 from otto_gpu.candidates.lookup import Histories
+from otto_gpu.candidates.recipes import Line, Recipe
 from otto_gpu.candidates.settings import CandidatesConfig
-from otto_gpu.candidates.sources.recipes import Line, Recipe
 from otto_gpu.cooccurrence.matrix import MatrixStack
 
 

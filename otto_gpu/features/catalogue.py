@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -12,36 +11,8 @@ from pydantic import Field, model_validator
 
 from otto_gpu.columns import AID, SESSION, label, sampled
 from otto_gpu.errors import UserError
-from otto_gpu.features.families import FAMILIES, RANK
+from otto_gpu.features.families import FAMILIES, RANK, Column, Spec
 from otto_gpu.schema import Section, did_you_mean
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    family: str
-    dtype: Literal["float32", "int32", "int16", "uint8"]
-    meaning: str
-    ranked: bool = False  # whether the family `rank` gives it a place within the session
-    categorical: bool = False  # whole numbers from 0 that name categories, -1: none; rankers that can treat them as such
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What the families need to know to declare their columns."""
-
-    rules: tuple[str, ...]
-    sources: tuple[str, ...]
-    types: tuple[str, ...]
-    vectors: tuple[str, ...] = ()  # the names of the items' vectors
-    encoder: bool = False  # whether sessions have vectors of the session encoder
-    families: tuple[str, ...] = ()  # all that are asked for
-    item_times: tuple[str, ...] = ()  # the items' attributes, by kind
-    item_numbers: tuple[str, ...] = ()
-    item_codes: tuple[str, ...] = ()
-    context_codes: tuple[str, ...] = ()  # what the log says of events besides
-    context_numbers: tuple[str, ...] = ()
-    utc_offset_hours: float = 0.0  # of the clock that tells hours and weekdays
 
 
 class FeaturesConfig(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from otto_gpu.device.arrays import spread
-from otto_gpu.features.catalogue import Column, Spec
+from otto_gpu.features.families import Column, Spec
 
 NAME = "context"
 

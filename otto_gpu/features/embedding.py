@@ -15,7 +15,7 @@ from numba import njit, prange
 from otto_gpu.candidates.nearest import dot
 from otto_gpu.device.arrays import longest
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.features.catalogue import Column, Spec
+from otto_gpu.features.families import Column, Spec
 from otto_gpu.features.matrix import REDUCTIONS
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
 

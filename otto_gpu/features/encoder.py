@@ -9,7 +9,7 @@ from numba import njit, prange
 
 from otto_gpu.candidates.nearest import dot
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.features.catalogue import Column, Spec
+from otto_gpu.features.families import Column, Spec
 
 NAME = "encoder"
 

@@ -7,15 +7,39 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from otto_gpu.features.catalogue import Column, Spec
-    from otto_gpu.features.compute import Chunk
+import numpy as np
 
 RANK = "rank"  # no file of columns: it comes last and is made from the other families'
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    family: str
+    dtype: Literal["float32", "int32", "int16", "uint8"]
+    meaning: str
+    ranked: bool = False  # whether the family `rank` gives it a place within the session
+    categorical: bool = False  # whole numbers from 0 that name categories, -1: none; rankers that can treat them as such
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the families need to know to declare their columns."""
+
+    rules: tuple[str, ...]
+    sources: tuple[str, ...]
+    types: tuple[str, ...]
+    vectors: tuple[str, ...] = ()  # the names of the items' vectors
+    encoder: bool = False  # whether sessions have vectors of the session encoder
+    families: tuple[str, ...] = ()  # all that are asked for
+    item_times: tuple[str, ...] = ()  # the items' attributes, by kind
+    item_numbers: tuple[str, ...] = ()
+    item_codes: tuple[str, ...] = ()
+    context_codes: tuple[str, ...] = ()  # what the log says of events besides
+    context_numbers: tuple[str, ...] = ()
+    utc_offset_hours: float = 0.0  # of the clock that tells hours and weekdays
 
 
 @dataclass(frozen=True)
@@ -29,8 +53,9 @@ class Family:
         """Declares the family's columns; those of what a run has none of are none."""
         return importlib.import_module(self.module).columns(spec)
 
-    def compute(self, chunk: Chunk, out: np.ndarray) -> None:
-        """Fills out, float32 [candidates, columns of the family], all zeros before, where the chunk's arrays lie."""
+    def compute(self, chunk, out: np.ndarray) -> None:
+        """Fills out, float32 [candidates, columns of the family], all zeros before, where the arrays of the chunk lie
+        (compute.Chunk)."""
         importlib.import_module(self.module).compute(chunk, out)
 
 

@@ -15,7 +15,7 @@ from numba import njit, prange
 from otto_gpu.device.arrays import arrays_of, longest, pointers
 from otto_gpu.device.hashing import first_slot
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.features.catalogue import Column, Spec
+from otto_gpu.features.families import Column, Spec
 from otto_gpu.features.weightings import WEIGHTINGS
 
 REDUCTIONS = ("mean", "sum", "max")

@@ -14,7 +14,7 @@ from otto_gpu.device.arrays import pointers, ranges
 from otto_gpu.device.bisect import first_after
 from otto_gpu.device.kernel import Kernel
 from otto_gpu.events.log import EventLog
-from otto_gpu.features.catalogue import Column, Spec
+from otto_gpu.features.families import Column, Spec
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS, weigh
 
 WINDOWS = {"3h": 10_800_000, "day": 86_400_000, "week": 604_800_000}  # milliseconds

@@ -7,7 +7,7 @@ from numba import njit, prange
 
 from otto_gpu.device.arrays import arrays_of, spread
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.features.catalogue import Column, Spec
+from otto_gpu.features.families import Column, Spec
 from otto_gpu.features.weightings import MINUTE_MS, WEIGHTINGS
 
 HOUR_MS = 3_600_000

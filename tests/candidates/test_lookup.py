@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from otto_gpu.candidates import lookup
 from otto_gpu.candidates.lookup import Histories, evaluate_recipes
+from otto_gpu.candidates.recipes import KEYS, Boost, Line, LongHistory, Recipe
 from otto_gpu.candidates.settings import CandidatesConfig
-from otto_gpu.candidates.sources.recipes import KEYS, Boost, Line, LongHistory, Recipe
 from otto_gpu.candidates.trace import trace
 from otto_gpu.device.arrays import longest
 from otto_gpu.device.hashing import first_slot, table_size

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
+from otto_gpu.candidates.recipes import Line, Recipe, packaged_recipes
 from otto_gpu.candidates.settings import CandidatesConfig
-from otto_gpu.candidates.sources.recipes import Line, Recipe, packaged_recipes
 from otto_gpu.cooccurrence.rule import RULES
 
 

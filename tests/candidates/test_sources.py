@@ -8,9 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from otto_gpu import Recommender, load_config, run_pipeline
-from otto_gpu.candidates.settings import CandidatesConfig
-from otto_gpu.candidates.sources import KINDS, PeriodInputs, further_kinds
-from otto_gpu.candidates.sources.nearest import Nearest, NearestItems
+from otto_gpu.candidates.settings import CandidatesConfig, Nearest
+from otto_gpu.candidates.sources import KINDS, further_kinds
+from otto_gpu.candidates.sources.loaded import PeriodInputs
+from otto_gpu.candidates.sources.nearest import NearestItems
 from otto_gpu.candidates.stage import parts
 from otto_gpu.config.reference import page
 from otto_gpu.device import CPU

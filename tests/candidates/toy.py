@@ -3,7 +3,8 @@
 import numpy as np
 from pydantic import Field
 
-from otto_gpu.candidates.sources import FurtherSource, Loaded
+from otto_gpu.candidates.sources import FurtherSource
+from otto_gpu.candidates.sources.loaded import Loaded
 from otto_gpu.candidates.trace import Part
 
 

@@ -3,7 +3,7 @@ import re
 import pytest
 import yaml
 
-from otto_gpu.candidates.sources.recipes import packaged_recipes
+from otto_gpu.candidates.recipes import packaged_recipes
 from otto_gpu.config import DEMO, FOLDER, Config, known_configs, load_config
 from otto_gpu.cooccurrence.rule import RULES
 from otto_gpu.errors import UserError

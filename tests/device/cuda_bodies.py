@@ -11,8 +11,8 @@ import numpy as np
 
 from otto_gpu.candidates import fuse, fusion, keys, lookup
 from otto_gpu.candidates.lookup import Histories, encode_lines
+from otto_gpu.candidates.recipes import Boost, Line, LongHistory, Recipe
 from otto_gpu.candidates.settings import CandidatesConfig
-from otto_gpu.candidates.sources.recipes import Boost, Line, LongHistory, Recipe
 from otto_gpu.cooccurrence import pairs, partners, sides
 from otto_gpu.cooccurrence.rule import MatrixRule
 from otto_gpu.device import CPU, Device

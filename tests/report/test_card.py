@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from otto_gpu.candidates.sources.nearest import Nearest
+from otto_gpu.candidates.settings import Nearest
 from otto_gpu.report.card import limits, seeds
 from otto_gpu.report.page import model_card
 from otto_gpu.report.record import Record
