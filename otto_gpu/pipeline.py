@@ -136,8 +136,7 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
         return None, []
     if data is None:
         raise UserError(f"config {config.name!r} needs --data PATH: the file, folder or glob with the log")
-    from otto_gpu.events.flat import file_beside, files_beside
-    from otto_gpu.events.read import data_files
+    from otto_gpu.events.readers.files import data_files, file_beside, files_beside
 
     if config.items is not None and Path(data).exists():  # before it is missed among the files that are no log
         file_beside(data, config.items.file, "items.file")
@@ -148,7 +147,7 @@ def _data(config: Config, data: str | Path | None) -> tuple[Path | None, list[Pa
 
 
 def _given_files(vectors: EmbeddingsConfig, data: Path | None) -> list[Path]:
-    from otto_gpu.events.flat import file_beside
+    from otto_gpu.events.readers.files import file_beside
 
     return [file_beside(data, file, f"embeddings.given.{name}") for name, one in vectors.given.items() for file in one.files]
 

@@ -16,8 +16,10 @@ from otto_gpu.embeddings.model import in_turn as shared  # noqa: F401
 from otto_gpu.embeddings.settings import Given
 from otto_gpu.embeddings.vectors import normalised
 from otto_gpu.errors import UserError
-from otto_gpu.events.flat import file_beside, format_of, read_flat
+from otto_gpu.events.flat import read_flat
 from otto_gpu.events.ids import may_be_ids
+from otto_gpu.events.readers import format_of
+from otto_gpu.events.readers.files import file_beside
 from otto_gpu.events.stage import load_ids
 from otto_gpu.run.progress import Reporter
 

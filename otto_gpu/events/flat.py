@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -12,45 +10,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.lines import last_line, line_pieces, split_lines
-from otto_gpu.events.settings import EventsConfig, ItemsConfig
+from otto_gpu.events.readers import format_of
+from otto_gpu.events.readers.text import json_column, last_line, line_pieces, split_lines
 from otto_gpu.schema import did_you_mean
 
-FORMATS = {"jsonl": "jsonl", "json": "jsonl", "ndjson": "jsonl", "csv": "csv", "parquet": "parquet", "pq": "parquet"}
 PIECE = 32 << 20  # bytes
-
-
-def format_of(file: Path) -> str | None:
-    """jsonl, csv or parquet, as the file's name ends; None where that says nothing."""
-    suffix = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
-    found = FORMATS.get(suffix[1:].lower())
-    return None if file.suffix == ".gz" and found == "parquet" else found
-
-
-def beside(data: Path | str, name: str) -> Path:
-    """Where a file `name` of the data folder lies; of a single file or a pattern, in the folder that holds it."""
-    folder = Path(data)
-    if not folder.is_dir():
-        folder = folder.parent
-        while glob.has_magic(str(folder)):
-            folder = folder.parent
-    return folder / name
-
-
-def files_beside(data: Path | str, events: EventsConfig, items: ItemsConfig | None, further: Iterable[str] = ()) -> list[Path]:
-    """The files among the data that are no part of the log; further: names of others."""
-    names = [events.test_answers, items and items.file, *further]
-    return [beside(data, name) for name in names if name is not None]
-
-
-def file_beside(data: Path | str | None, name: str, key: str) -> Path:
-    """A file of the data folder that a setting, `key`, names. UserError where it is not there."""
-    if data is None:
-        raise UserError(f"{key}: a generated log has no data folder where {name} could lie; leave this setting out")
-    file = beside(data, name)
-    if not file.is_file():
-        raise UserError(f"{file}: no such file ({key})")
-    return file
 
 
 def read_flat(file: Path, key: str, wanted: dict[str, str], delimiter: str = ",", optional=()) -> dict[str, pa.Array]:
@@ -119,17 +83,3 @@ def _jsonl(file: Path, wanted: dict[str, str], delimiter: str, optional) -> pa.T
     for name in _check(file, list(dict.fromkeys(name for row in rows for name in row)), wanted, optional):
         columns[name] = json_column([row.get(name) for row in rows])
     return pa.table(columns)
-
-
-def json_column(values: list) -> pa.Array:
-    """Values of JSON as Arrow infers them, nan as missing; numbers among text turn to text."""
-    try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array(list(map(_text, values)), pa.string())
-
-
-def _text(value) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return orjson.dumps(value).decode() if value == value else None

@@ -13,10 +13,10 @@ import pyarrow as pa
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Checker, Piece
-from otto_gpu.events.flat import json_column
 from otto_gpu.events.ids import dense_ids, may_be_ids
 from otto_gpu.events.items import NO_CODE
 from otto_gpu.events.log import EventLog
+from otto_gpu.events.readers.text import json_column
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.typed import known_codes
 

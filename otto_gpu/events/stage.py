@@ -15,12 +15,12 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.answers import Answers, read_answers
 from otto_gpu.events.attributes import CODES, ItemTable, by_item, check_overlap, read_items, with_ids
 from otto_gpu.events.checks import suspicious_unit
-from otto_gpu.events.flat import beside, files_beside
 from otto_gpu.events.items import ATTRIBUTES
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
+from otto_gpu.events.readers.files import beside, files_beside
 from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, split_log

@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
-from otto_gpu.events.flat import json_column
 from otto_gpu.events.incoming import NewSessions
+from otto_gpu.events.readers.text import json_column
 from otto_gpu.recommend import Recommender
 from otto_gpu.serve.limits import Limits
 

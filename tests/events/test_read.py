@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.read import data_files, read_log
+from otto_gpu.events.read import read_log
+from otto_gpu.events.readers.files import data_files
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from tests.events.logs import (
     GOOD,

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import orjson
+import pyarrow as pa
 
 BOM = b"\xef\xbb\xbf"
 
@@ -57,3 +59,17 @@ def is_utf8(text: bytes) -> bool:
 def split_lines(text: bytes) -> list[bytes]:
     lines = text.split(b"\n")
     return lines if lines[-1] else lines[:-1]
+
+
+def json_column(values: list) -> pa.Array:
+    """Values of JSON as Arrow infers them, nan as missing; numbers among text turn to text."""
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        return pa.array(list(map(_text, values)), pa.string())
+
+
+def _text(value) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return orjson.dumps(value).decode() if value == value else None

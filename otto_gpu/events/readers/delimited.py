@@ -1,6 +1,6 @@
-"""Logs of one event per row, CSV and Parquet, as pieces of raw columns.
+"""CSV with one event per row, as pieces of raw columns.
 
-CSV is parsed piece by piece with pyarrow; a piece that it refuses, or whose rows are not its lines, is read again row by
+It is parsed piece by piece with pyarrow; a piece that it refuses, or whose rows are not its lines, is read again row by
 row, which finds every bad row and keeps the others.
 """
 
@@ -14,48 +14,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
-from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import NOT_UTF8, Piece
-from otto_gpu.events.ids import may_be_ids
-from otto_gpu.events.lines import is_utf8, last_row, line_pieces, split_lines
+from otto_gpu.events.readers.columns import FURTHER, find_columns, piece_of
+from otto_gpu.events.readers.text import is_utf8, last_row, line_pieces, split_lines
 from otto_gpu.events.settings import EventsConfig
 
 BLOCK = 4 << 20  # what one thread of pyarrow parses at a time
 WRONG_COLUMNS = "wrong number of columns"
 LONGEST_ROW = 100  # lines that one quoted CSV row may span
-FURTHER = ("extra ", "context ")  # what the names of columns besides an event's own begin with
-ROW_BYTES = 32  # about what a row of session, aid, ts and type takes in memory
-
-
-def _find_columns(file: Path, names: list[str], config: EventsConfig, bare: bool) -> dict[str, int]:
-    """Where session, aid, ts, type, the extra and the context columns stand among the file's columns. bare: those of the
-    context need not be there."""
-    wanted = {SESSION: config.columns.session, AID: config.columns.aid, TS: config.columns.ts}
-    kind = config.columns.type
-    if kind is not None and (kind in names or config.default_type is None):
-        wanted[TYPE] = kind
-    found = {}
-    keys = {name: (f"events.columns.{name}", column) for name, column in wanted.items()}
-    keys |= {f"extra {column}": ("events.extra", column) for column in config.extra}
-    keys |= {f"context {column}": ("events.context", column) for column in config.context if column in names or not bare}
-    for name, (key, column) in keys.items():
-        if names.count(column) != 1:
-            what = "missing column" if column not in names else "more than one column"
-            hint = ", or set it to null and events.default_type to the type of every event" if name == TYPE else ""
-            raise UserError(f"{file}: {what} {column!r}; the file has: {', '.join(names)}; set {key}{hint}")
-        found[name] = names.index(column)
-    return found
-
-
-def _piece(columns: dict[str, pa.Array], config: EventsConfig, rows: np.ndarray, rejected: list) -> Piece:
-    extra = None
-    if config.extra:
-        extra = pa.table({name: columns.pop(f"extra {name}") for name in config.extra})
-    context = {name: columns.pop(f"context {name}") for name in config.context if f"context {name}" in columns}
-    return Piece(columns, rows, rejected, extra, context)
 
 
 def read_csv(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[Piece]:
@@ -66,7 +34,7 @@ def read_csv(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[P
             blank = len(text) - len(text.lstrip(b"\r\n"))
             head = split_lines(text[blank:])[:1] or [b""]
             names = _header(file, head[0].decode(errors="replace").rstrip("\r"), config.delimiter)
-            wanted, width = _find_columns(file, names, config, bare), len(names)
+            wanted, width = find_columns(file, names, config, bare), len(names)
             first += text.count(b"\n", 0, blank) + 1
             text = text[blank + len(head[0]) + 1 :]
         if text:
@@ -102,7 +70,7 @@ def _csv_at_once(text: bytes, first: int, wanted: dict[str, int], width: int, co
         columns |= {name: c.cast(pa.string()) for name, c in columns.items() if name.startswith(FURTHER)}
     except pa.ArrowInvalid:
         return None
-    return _piece(columns, config, np.arange(first, first + table.num_rows, dtype=np.int64), [])
+    return piece_of(columns, config, np.arange(first, first + table.num_rows, dtype=np.int64), [])
 
 
 def _csv_by_line(text: bytes, first: int, wanted: dict[str, int], width: int, config: EventsConfig) -> Piece:
@@ -118,7 +86,7 @@ def _csv_by_line(text: bytes, first: int, wanted: dict[str, int], width: int, co
             rejected.append((first + i, reason, lines[i].decode(errors="replace")))
         i += taken
     columns = {name: pa.array([record[place] for record in records], pa.string()) for name, place in wanted.items()}
-    return _piece(columns, config, np.array(rows, np.int64), rejected)
+    return piece_of(columns, config, np.array(rows, np.int64), rejected)
 
 
 def _csv_record(lines: list[bytes], i: int, width: int, delimiter: str) -> tuple[int, list[str] | None, str | None]:
@@ -140,25 +108,3 @@ def _csv_record(lines: list[bytes], i: int, width: int, delimiter: str) -> tuple
             return taken, parsed[0], None
         break
     return 1, None, WRONG_COLUMNS if text.count(b'"') % 2 == 0 else "open quote"
-
-
-def read_parquet(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[Piece]:
-    """bare: as read_log's."""
-    with pq.ParquetFile(file) as source:
-        schema = source.schema_arrow
-        wanted = _find_columns(file, schema.names, config, bare)
-        for name in (SESSION, AID):
-            _check_id_kind(file, name, schema.field(wanted[name]))
-        first = 0
-        columns = [schema.names[i] for i in wanted.values()]
-        for batch in source.iter_batches(max(1, config.chunk_bytes // ROW_BYTES), columns=list(dict.fromkeys(columns))):
-            found = {name: batch.column(batch.schema.names.index(schema.names[i])) for name, i in wanted.items()}
-            rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
-            first += batch.num_rows
-            yield _piece(found, config, rows, [])
-
-
-def _check_id_kind(file: Path, name: str, column: pa.Field) -> None:
-    if not may_be_ids(column.type):
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        raise UserError(f"{file}: column {column.name!r} (events.columns.{name}) is {kind}; ids must be integers or strings")

@@ -19,9 +19,8 @@ import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.events.checks import LATE_TS, NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, Piece, missing
-from otto_gpu.events.flat import json_column
-from otto_gpu.events.lines import is_utf8, last_line, line_pieces, split_lines
-from otto_gpu.events.scan import scan
+from otto_gpu.events.readers.scan import scan
+from otto_gpu.events.readers.text import is_utf8, json_column, last_line, line_pieces, split_lines
 from otto_gpu.events.settings import EventsConfig
 
 BROKEN_JSON = "broken JSON"

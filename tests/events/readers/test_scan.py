@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otto_gpu.events.scan import scan
+from otto_gpu.events.readers.scan import scan
 
 TYPES = ["clicks", "carts", "a,b"]
 SPELLED = [json.dumps(name).encode() for name in TYPES]
