@@ -32,15 +32,29 @@ DAY_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(frozen=True)
+class Scope:
+    """Which part of the log a period is: of what happened from `start` to before `end` (ms; None: to the log's end), or by
+    session all events of the sessions that were `drawn` (bool [n_sessions]). asked: bool [n_sessions], whose histories the
+    period holds, or whose beginnings."""
+
+    asked: np.ndarray
+    start: int | None = None
+    end: int | None = None
+    drawn: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Period:
     """train: all that is known from before the period; history: the period's sessions up to their cuts;
     labels: what follows, None where nobody knows. No session has events in both train and history.
-    prefixes: histories are beginnings of one session, of which the longer ones hold the answers of the shorter ones."""
+    prefixes: histories are beginnings of one session, of which the longer ones hold the answers of the shorter ones.
+    scope: None for the sessions of a test file, and where the period was loaded."""
 
     train: EventLog
     history: EventLog
     labels: Labels | None
     prefixes: bool = False
+    scope: Scope | None = None
 
     @cached_property
     def known(self) -> EventLog:
@@ -101,14 +115,18 @@ class _Cutter:
         config, targets = self._config, self._targets
         if config.cut == "time":
             return _at_moment(log, name, config, targets, start, end, seed, most)
+        choice = _choose(log, name, config, start, self._from_test_file)
+        where = {"start": start, "end": end} if config.by == "time" else {"drawn": choice.chosen}
         if config.cut == "random":
-            return _cut(*_divide(log, name, config, start, self._from_test_file), targets, seed, most)
-        train, full = _asked(log, name, config, start, self._from_test_file, seed, most)
+            period = _cut(*_divide(log, name, choice), targets, seed, most)
+            return replace(period, scope=Scope(_held(period.history), **where))
+        train, full = _asked(log, name, config, choice, seed, most)
+        scope = Scope(_held(full), **where)
         if config.cut == "last":
-            return Period(train, *cut_at(full, before_last(full), targets))
+            return Period(train, *cut_at(full, before_last(full), targets), scope=scope)
         prefixes = Prefixes.of(full, self._prefixes[-1].log.n_sessions if self._prefixes else log.n_sessions)
         self._prefixes.append(prefixes)
-        return Period(train, *cut_at(prefixes.log, prefixes.cuts, targets), prefixes=True)
+        return Period(train, *cut_at(prefixes.log, prefixes.cuts, targets), prefixes=True, scope=scope)
 
     def numbered(self, periods: dict[str, Period], log: EventLog) -> dict[str, Period]:
         """The periods with one dictionary of sessions."""
@@ -156,11 +174,8 @@ def _choose(log: EventLog, name: str, config: SplitConfig, start: int, from_test
     )
 
 
-def _divide(
-    log: EventLog, name: str, config: SplitConfig, start: int, from_test_file: np.ndarray | None = None
-) -> tuple[EventLog, EventLog]:
+def _divide(log: EventLog, name: str, choice: _Choice) -> tuple[EventLog, EventLog]:
     """(what is known before the period, the period's whole sessions without unknown items); neither is empty."""
-    choice = _choose(log, name, config, start, from_test_file)
     train = _two_or_more(log, choice.before)
     _require(
         len(train),
@@ -187,10 +202,9 @@ def _cut(train: EventLog, full: EventLog, targets: TargetsConfig, seed: int, mos
 
 
 def _asked(
-    log: EventLog, name: str, config: SplitConfig, start: int, from_test_file: np.ndarray | None, seed: int, most: int | None
+    log: EventLog, name: str, config: SplitConfig, choice: _Choice, seed: int, most: int | None
 ) -> tuple[EventLog, EventLog]:
     """(what is known before the period, the whole sessions that are asked: two events or more); neither is empty."""
-    choice = _choose(log, name, config, start, from_test_file)
     sessions = np.flatnonzero(choice.chosen & (np.diff(log.starts) >= 2))
     asked = _some(sessions, log.n_sessions, seed, most)
     _require(len(sessions), f"split: no session with 2 events lies in the {name} period, which {choice.where}: {choice.longer}")
@@ -221,7 +235,12 @@ def _at_moment(
         f"split: nobody known before the moment of the {name} period, {_iso(start)}, does anything that is asked until "
         f"{_iso(end)}; {runs}: raise split.{name}_days, or set split.{name}_start earlier",
     )
-    return Period(before.where(~asked[before.session]), history, labels)
+    return Period(before.where(~asked[before.session]), history, labels, scope=Scope(asked, start, end))
+
+
+def _held(log: EventLog) -> np.ndarray:
+    """bool [n_sessions]: those that have events in the log."""
+    return np.diff(log.starts) > 0
 
 
 def _some(sessions: np.ndarray, n: int, seed: int, most: int | None) -> np.ndarray:
