@@ -276,7 +276,8 @@ def _popular_of_type(known: EventLog, code: int, days: float) -> np.ndarray:
 def read_sessions(path: Path, config: Config) -> ReadResult:
     """The events of new sessions, written as the run's log was: a file, a folder or a glob."""
     form = "auto" if config.events.generated else config.events.format
-    changes = {"format": form, "train_file": None, "test_file": None, "before": None, "sample_sessions": 1.0, "extra": []}
+    changes = {"format": form, "train_file": None, "test_file": None, "sample_sessions": 1.0, "extra": []}
+    changes |= {"before": None, "after": None}
     return read_log(path, config.events.model_copy(update=changes), config.targets, bare=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -58,9 +59,9 @@ class Piece:
 @dataclass
 class Events:
     """Checked events: session and aid in the user's own ids (int32/int64, or a dictionary of strings), ts int64 ms,
-    type int8 codes, extra columns or None; `read` counts the good rows before those at or after `before` and those of
-    sessions outside the sample went, `later` and `unsampled` count these. context: by name words (typed.as_words) or float32
-    numbers; no_numbers: how many values of the latter are none."""
+    type int8 codes, extra columns or None; `read` counts the good rows before some of them went: `later` of them lie at or
+    after events.before, `earlier` before events.after, `unsampled` are of sessions outside the sample. context: by name
+    words (typed.as_words) or float32 numbers; no_numbers: how many values of the latter are none."""
 
     session: pa.Array
     aid: pa.Array
@@ -69,20 +70,23 @@ class Events:
     extra: pa.Table | None
     read: int
     later: int
+    earlier: int
     unsampled: int
     context: dict[str, pa.DictionaryArray | np.ndarray] = field(default_factory=dict)
     no_numbers: int = 0
 
 
 class Rejections:
-    """Counts every rejected row and keeps the first ones with their text."""
+    """Counts every rejected row, by reason too, and keeps the first ones with their text."""
 
     def __init__(self):
         self.count = 0
+        self.reasons: Counter[str] = Counter()
         self.kept: list[tuple[str, int, str, str]] = []
 
     def add(self, file: Path, row: int, reason: str, text: str) -> None:
         self.count += 1
+        self.reasons[reason] += 1
         if len(self.kept) < KEPT_ROWS:
             self.kept.append((str(file), int(row), reason, text[:KEPT_TEXT]))
 
@@ -128,9 +132,12 @@ class Checker:
         if self.config.before is not None:
             keep &= ts < _milliseconds(self.config.before)
         later = read - int(keep.sum())
+        if self.config.after is not None:
+            keep &= ts >= _milliseconds(self.config.after)
+        earlier = read - later - int(keep.sum())
         if self.config.sample_sessions < 1:
             keep &= in_sample(session.dictionary, self.config.sample_sessions)[_indices(session)]
-        unsampled = read - later - int(keep.sum())
+        unsampled = read - later - earlier - int(keep.sum())
         extra = piece.extra
         context, no_numbers = self._context(file, piece)
         if not keep.all():
@@ -139,7 +146,7 @@ class Checker:
             extra = extra.filter(mask) if extra is not None else None
             context = {name: c[keep] if isinstance(c, np.ndarray) else c.filter(mask) for name, c in context.items()}
         session, aid = compact_ids(session, text_ids), compact_ids(aid, text_ids)
-        return Events(session, aid, ts, kind, extra, read, later, unsampled, context, no_numbers)
+        return Events(session, aid, ts, kind, extra, read, later, earlier, unsampled, context, no_numbers)
 
     def _context(self, file: Path, piece: Piece) -> tuple[dict, int]:
         found, bad = {}, 0
@@ -216,6 +223,8 @@ class Checker:
             text = orjson.dumps(values, default=str).decode()
             self.rejections.add(file, piece.rows[i], faults.reason(i), text)
         self.rejections.count += max(0, len(bad) - room)
+        for code, n in enumerate(np.bincount(faults.code[bad[room:]])):
+            self.rejections.reasons[faults.reasons[code]] += int(n)
 
 
 class _Faults:

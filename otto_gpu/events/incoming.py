@@ -53,7 +53,7 @@ class Reader:
     ):
         known = events.type_names(targets.types)
         names = {name: name for name in targets.types if name not in known}
-        changes = {"types": known | names, "before": None, "sample_sessions": 1.0, "extra": []}
+        changes = {"types": known | names, "before": None, "after": None, "sample_sessions": 1.0, "extra": []}
         self._items, self._events, self._targets = items, events.model_copy(update=changes), targets
         self._dictionaries = dictionaries or {}
 

@@ -34,9 +34,10 @@ class TooManyRejected(UserError):
 @dataclass
 class ReadResult:
     """rejected: file string, row int64 (line from 1 for text, row index from 0 for Parquet), reason string, text string
-    (at most 500 characters), at most 100,000 rows. counts: events (in the log), rejected, duplicates (dropped), unsorted
-    (events earlier than the one before them in their session), later (dropped: at or after events.before), unsampled
-    (dropped: their session is outside events.sample_sessions), files, and types: {name: events}. from_test_file: bool
+    (at most 500 characters), at most 100,000 rows. counts: events (in the log), read (rows), rejected, reasons
+    ({reason: rejected rows}), duplicates (dropped), unsorted (events earlier than the one before them in their session), later
+    (dropped: at or after events.before), earlier (dropped: before events.after), unsampled (dropped: their session is outside
+    events.sample_sessions), files, and types: {name: events}. from_test_file: bool
     [n_sessions], whether a session came from events.test_file; None where there is no such file. items: what a generated log
     says of its items. context: the values of the codes of log.context, by column.
     """
@@ -118,11 +119,15 @@ def _stop_if_too_many(rejections: Rejections, read: int, config: EventsConfig) -
 
 
 def _assemble(parts, files, n_train, rejections, config, targets, text_ids) -> ReadResult:
-    told = ("read", "later", "unsampled", "no_numbers")
-    read, later, unsampled, no_numbers = (sum(getattr(p, name) for p in parts) for name in told)
+    told = ("read", "later", "earlier", "unsampled", "no_numbers")
+    read, later, earlier, unsampled, no_numbers = (sum(getattr(p, name) for p in parts) for name in told)
     parts[:] = [part for part in parts if len(part.ts)]  # in place: the caller's list keeps nothing either
     if not parts:
-        why = f"{rejections.count:,} rows rejected" if not read else f"{later:,} of {read:,} lie at or after events.before"
+        why = f"{rejections.count:,} rows rejected"
+        if read:
+            told = {"lie at or after events.before": later, "lie before events.after": earlier}
+            told["are of sessions outside events.sample_sessions"] = unsampled
+            why = ", ".join(f"{n:,} of {read:,} {what}" for what, n in told.items() if n)
         raise UserError(f"{files[0]}: no events to work with in {len(files)} file(s): {why}")
     extra = _join_extra([part.extra for part in parts], text_ids) if config.extra else None
     context, dictionaries = _join_context(parts, config)
@@ -155,10 +160,13 @@ def _assemble(parts, files, n_train, rejections, config, targets, text_ids) -> R
     per_type = np.bincount(log.type, minlength=len(targets.types))
     counts = {
         "events": len(log),
+        "read": read + rejections.count,
         "rejected": rejections.count,
+        "reasons": dict(rejections.reasons.most_common()),
         "duplicates": n - len(log),
         "unsorted": unsorted,
         "later": later,
+        "earlier": earlier,
         "unsampled": unsampled,
         "files": len(files),
         "types": {name: int(count) for name, count in zip(targets.types, per_type, strict=True)},

@@ -63,6 +63,9 @@ class EventsConfig(Section):
     )
     max_rejected: float = Field(0.001, ge=0, le=1, description="share of bad rows above which the run stops")
     before: datetime | None = Field(None, description="drop events at or after this time (UTC), for logs with a thin tail")
+    after: datetime | None = Field(
+        None, description="drop events before this time (UTC), such as those of clocks that stand at 1970"
+    )
     sample_sessions: float = Field(
         1.0, gt=0, le=1, description="read only this share of the sessions, chosen by a hash of the id"
     )
@@ -90,6 +93,17 @@ class EventsConfig(Section):
                 raise ValueError(f"{name!r} is named in extra and in context; name it once")
             if name in columns:
                 raise ValueError(f"{name!r} is named in columns.{columns[name]} and in context; name it once")
+        return self
+
+    @field_validator("before", "after")
+    @classmethod
+    def _utc(cls, value: datetime | None):
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        if self.before is not None and self.after is not None and self.after >= self.before:
+            raise ValueError("after must lie before before: between them is what is read")
         return self
 
     @model_validator(mode="after")

@@ -44,7 +44,8 @@ def test_the_real_otto_sessions(real_log):
     ]
     assert rows(result) == in_order(events)
     assert result.counts == {
-        "events": 862, "rejected": 0, "duplicates": 0, "unsorted": 0, "later": 0, "unsampled": 0, "files": 1,
+        "events": 862, "read": 862, "rejected": 0, "reasons": {}, "duplicates": 0, "unsorted": 0, "later": 0, "earlier": 0,
+        "unsampled": 0, "files": 1,
         "types": {"clicks": 800, "carts": 52, "orders": 10},
     }  # fmt: skip
     assert result.log.n_sessions == 20
@@ -282,13 +283,20 @@ def test_further_columns_travel_along(tmp_path, format):
 # ---------------------------------------------------------------- parts of the log
 
 
+@pytest.mark.parametrize("after", [None, "2022-07-31T22:00:00.010"])
 @pytest.mark.parametrize("before", ["2022-07-31T22:00:00.030", datetime(2022, 7, 31, 22, 0, 0, 30_000, UTC)])
-def test_later_events_are_dropped(tmp_path, before):
+def test_later_and_earlier_events_are_dropped(tmp_path, before, after):
     events = random_events(200)
-    result = read(write_csv(tmp_path / "log.csv", events), before=before)
-    assert rows(result) == in_order(e for e in events if e[2] < T0 + 30)
+    result = read(write_csv(tmp_path / "log.csv", events), before=before, after=after)
+    first = T0 if after is None else T0 + 10
+    assert rows(result) == in_order(e for e in events if first <= e[2] < T0 + 30)
     assert result.counts["later"] == sum(e[2] >= T0 + 30 for e in events) > 0
-    assert result.counts["rejected"] == 0
+    assert result.counts["earlier"] == sum(e[2] < first for e in events)
+    assert result.counts["rejected"] == 0 and result.counts["read"] == len(events)
+    with pytest.raises(UserError, match=r"200 of 200 lie at or after events.before"):
+        read(tmp_path / "log.csv", before="2001-01-01")
+    with pytest.raises(UserError, match=r"200 of 200 lie before events.after"):
+        read(tmp_path / "log.csv", after="2101-01-01")
 
 
 def test_a_sample_of_sessions_is_the_same_in_every_order_format_and_piece(tmp_path):
