@@ -21,9 +21,11 @@ import yaml
 from otto_gpu import __version__
 from otto_gpu.command import Parser, run_command
 from otto_gpu.config import Config, known_configs, load_config
+from otto_gpu.config.needs import needs_of
 from otto_gpu.device import Device, choose_device
 from otto_gpu.embeddings.settings import EmbeddingsConfig
 from otto_gpu.errors import UserError
+from otto_gpu.needs import Need, look_for
 from otto_gpu.run.directory import Run, Stage, data_identity, write_atomically
 from otto_gpu.run.progress import Reporter
 from otto_gpu.run.workers import IN_PROCESS, Workers
@@ -82,6 +84,7 @@ def run_pipeline(
     run_dir = run_dir if cluster is None else run_dir.absolute()  # workers may stand elsewhere
     run = Run(run_dir, reporter or Reporter(quiet=True))
     run.check(stages(config, data, run, chosen), data, files)
+    _check_needs(needs_of(config, chosen), run, stages(config, data, run, chosen), files, from_stage, to_stage)
     with run.locked():
         run.reporter = reporter or Reporter(run_dir / "run.log", quiet=True)
         if reporter is not None:
@@ -106,6 +109,20 @@ def _check_stages(*names: str | None) -> None:
     for name in names:
         if name is not None and name not in STAGES:
             raise UserError(f"unknown stage {name!r}; {did_you_mean(name, STAGES)}")
+
+
+def _check_needs(
+    needs: dict[str, list[Need]], run: Run, planned: list[Stage], files: list[Path], first: str | None, last: str | None
+) -> None:
+    """UserError where a stage that would run needs a package that is not installed. needs: by stage."""
+    wanted: list[Need] = []
+    if all(need.there for stage in needs.values() for need in stage):
+        return
+    for name, done in run.plan(planned, data_identity(files), first):
+        wanted += [] if done else needs.get(name, [])
+        if name == last:
+            break
+    look_for(wanted)
 
 
 def _check_cluster(cluster: str | None, device: Device) -> None:
@@ -343,6 +360,8 @@ def _dry_run(config: Config, given: argparse.Namespace, reporter: Reporter) -> i
     reporter.say(f"config {config.name}, run directory {run_dir}, device {chosen}")
     run = Run(run_dir, reporter)
     run.check(stages(config, data, run, chosen), data, files)
+    planned = stages(config, data, run, chosen)
+    _check_needs(needs_of(config, chosen), run, planned, files, given.from_stage, given.to_stage)
     for name, done in run.plan(stages(config, data, run, chosen), data_identity(files), given.from_stage):
         reporter.say(f"{name}: {'unchanged' if done else 'would run'}")
         if name == given.to_stage:

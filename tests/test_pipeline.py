@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import time
 
 import pyarrow.parquet as pq
@@ -11,7 +12,7 @@ import pytest
 from otto_gpu.config import known_configs, load_config
 from otto_gpu.device import choose_device
 from otto_gpu.embeddings.settings import PARTS
-from otto_gpu.errors import UserError
+from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.pipeline import STAGES, Result, run_pipeline
 from otto_gpu.run.directory import Run
@@ -142,6 +143,16 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(finished, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in run_dir.rglob("*")} == before
     shown = pipeline("--config", config, "--dry-run", cwd=tmp_path)
     assert shown.returncode == 0 and not list(tmp_path.iterdir())
+
+
+def test_what_is_done_needs_no_package_and_what_is_not_is_told_before_it_begins(copy, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xgboost", None)  # as if it were not installed
+    assert copy().ran == []
+    before = {p: p.stat().st_mtime_ns for p in copy.directory.rglob("*")}
+    with pytest.raises(MissingExtra, match="the ranker needs xgboost"):
+        copy(candidates={"fill_to": 25})
+    assert {p: p.stat().st_mtime_ns for p in copy.directory.rglob("*")} == before
+    assert copy(from_stage="candidates", to_stage="features").ran == ["candidates", "features"]
 
 
 def test_the_result_tells_what_ran(copy):

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit, prange
 
 from otto_gpu.candidates.fuse import UNRANKED, Candidates, ranks_in_session
-from otto_gpu.candidates.settings import FUSION, Fusion
+from otto_gpu.candidates.settings import FUSION, XGBOOST, Fusion
 from otto_gpu.columns import recall_rank, recall_score
 from otto_gpu.device import CPU
 from otto_gpu.device.arrays import arrays_of, order_by, pointers, to_host
@@ -27,7 +27,6 @@ from otto_gpu.device.bisect import first_after
 from otto_gpu.device.boosters import check_device
 from otto_gpu.device.hashing import FOLDS, uniform
 from otto_gpu.device.kernel import Kernel
-from otto_gpu.errors import MissingExtra
 from otto_gpu.run.directory import write_atomically
 
 if TYPE_CHECKING:
@@ -279,5 +278,5 @@ def load_xgboost():
     try:
         import xgboost
     except ImportError:
-        raise MissingExtra("learned fusion (candidates.fusion)", "xgboost", "cpu") from None
+        raise XGBOOST.missing() from None
     return xgboost

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from otto_gpu.candidates.settings import FAISS
 from otto_gpu.device import Device, in_a_line
-from otto_gpu.errors import MissingExtra
 
 EXACT_ITEMS = 200_000  # from here on a CPU compares a query with fewer vectors through a graph than one by one, and faster
 EXACT_BY_TORCH = 300_000  # from here on PyTorch, which writes and reads every product several times, is not asked
@@ -190,5 +190,5 @@ def _faiss():
     try:
         import faiss
     except ImportError:
-        raise MissingExtra("a source of candidates from vectors (candidates.nearest)", "faiss", "cpu") from None
+        raise FAISS.missing() from None
     return faiss

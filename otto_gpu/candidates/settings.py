@@ -6,10 +6,13 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from otto_gpu.candidates.recipes import Recipe, packaged_recipes
 from otto_gpu.candidates.sources import OWN_KEYS, FurtherSource, Source, settings_of
+from otto_gpu.needs import Need
 from otto_gpu.schema import Name, Section, did_you_mean, merge_packaged
 
 HISTORY, EVERYTHING = "history", "all"  # a source that is always there; the row of all sources in the coverage table
 FUSION = "fusion"  # the source that is made of the others
+XGBOOST = Need("learned fusion (candidates.fusion)", "xgboost", "cpu")
+FAISS = Need("a source of candidates from vectors (candidates.nearest)", "faiss", "cpu")
 MOST_WEIGHT = 1_000_000
 MOST_DEPTH = 1000  # no source names more
 

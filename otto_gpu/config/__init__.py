@@ -5,6 +5,7 @@ Each section is declared beside the code that it configures; stages are handed t
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,9 @@ from otto_gpu.outcome.settings import SubmissionConfig
 from otto_gpu.ranking.settings import BlendConfig, RankingConfig
 from otto_gpu.schema import Section, as_user_error, did_you_mean
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs"  # in a checkout; an installed package has none
+PACKAGE = Path(__file__).resolve().parents[1]
+# an installed package has them within (setup.py), a checkout beside it
+FOLDER = PACKAGE / "configs" if (PACKAGE / "configs").is_dir() else PACKAGE.parent / "configs"
 MEMORY_GB = 8.0  # what the defaults of CHUNKS are made for
 CHUNKS = {
     "events": ("chunk_bytes",),
@@ -180,12 +183,14 @@ def known_configs() -> list[str]:
 def _find(path: Path) -> Path:
     if path.is_file():
         return path
-    named = FOLDER / f"{path.name}.yaml"
-    if len(path.parts) == 1 and not path.suffix and named.is_file():
-        return named
-    raise UserError(
-        f"--config {path}: no such file; names of the project's own configs: {', '.join(known_configs()) or 'none here'}"
-    )
+    if (path.parent == Path() or path.parts[:-1] == ("configs",)) and path.suffix in ("", ".yaml"):
+        named = FOLDER / f"{path.stem}.yaml"
+        if named.is_file():
+            return named
+    close = difflib.get_close_matches(path.stem, known_configs(), n=1, cutoff=0.6)
+    told = "that is a folder; " if path.is_dir() else f"did you mean {close[0]!r}? " if close else ""
+    names = ", ".join(known_configs()) or "none here"
+    raise UserError(f"--config {path}: no such file; {told}names of the project's own configs: {names}")
 
 
 def _read(path: Path) -> dict:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Literal
 
 from otto_gpu.device.memory import free_bytes, give_back, pool_for_rapids, rapids
 from otto_gpu.errors import UserError
+from otto_gpu.needs import installed
 
 NEEDED = {"cupy": "cupy", "numba-cuda": "numba_cuda"}  # packages, and the modules that show them
 INSTALL = "pip install 'otto_gpu[cuda13]' (or [cuda12], as the driver's CUDA version), or the environment.yml of the project"
@@ -89,7 +89,7 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> Device:
 @lru_cache(1)
 def missing_for_cuda() -> str:
     """What stands in the way of CUDA, or ''. Nothing is imported that is not there."""
-    packages = [name for name, module in NEEDED.items() if importlib.util.find_spec(module) is None]
+    packages = [name for name, module in NEEDED.items() if not installed(module)]
     if packages:
         return f"{' and '.join(packages)} not installed"
     try:
@@ -116,7 +116,7 @@ def nvvm() -> str:
 @lru_cache(1)
 def _xgboost_without_cuda() -> str:
     """'' if XGBoost can train on a GPU, or is not there: the rankers say so themselves."""
-    if importlib.util.find_spec("xgboost") is None:
+    if not installed("xgboost"):
         return ""
     try:
         import xgboost

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Callable
 from types import ModuleType
 
-from otto_gpu.errors import MissingExtra
+from otto_gpu.needs import Need, installed, look_for
 
 ALL_OF_IT = 2**64 - 1
 keepers: list[Callable[[], None]] = []  # let go of the GPU's memory that they keep between calls
@@ -49,15 +48,14 @@ def rapids(name: str, what: str) -> ModuleType:
     cuDF gives CuPy and numba RMM's allocator, behind which there is a plain cudaMalloc, which waits for the GPU at every
     array. So RMM takes the driver's pool (cudaMallocAsync) first, the one that XGBoost can be told to take, too.
     """
-    if importlib.util.find_spec(name) is None:
-        raise MissingExtra(what, name, "cuda13")
+    look_for([Need(what, name, "cuda13")])
     pool_for_rapids()
     return importlib.import_module(name)
 
 
 def pool_for_rapids() -> None:
     """RMM's allocations from the driver's pool of this GPU, where RMM is installed and nobody chose otherwise."""
-    if importlib.util.find_spec("rmm") is None:
+    if not installed("rmm"):
         return
     import cupy
     import rmm

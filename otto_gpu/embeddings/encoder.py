@@ -16,10 +16,9 @@ import numpy as np
 from otto_gpu.device import Device
 from otto_gpu.device.hashing import HELD_OUT, uniform
 from otto_gpu.embeddings.model import Task, VectorModel
-from otto_gpu.embeddings.settings import ENCODER, Encoder
+from otto_gpu.embeddings.settings import ENCODER, NEEDS, Encoder
 from otto_gpu.embeddings.table import Table, told_place, torch_device, training
 from otto_gpu.embeddings.vectors import normalised
-from otto_gpu.errors import MissingExtra
 from otto_gpu.events.log import EventLog
 from otto_gpu.run.progress import Reporter
 
@@ -28,7 +27,7 @@ try:
     from torch import nn
     from torch.nn import functional
 except ImportError as error:
-    raise MissingExtra("embeddings.encoder", "torch", "embeddings") from error
+    raise NEEDS[ENCODER].missing() from error
 
 PAUSES = 20  # log2(1 + seconds) of the pause before an event, at most so much
 RANKED_AT_ONCE = 512  # sessions

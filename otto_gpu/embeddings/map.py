@@ -6,13 +6,12 @@ Both keep who is near whom; axes, directions and the distances between groups me
 
 from __future__ import annotations
 
-import importlib.util
-
 import numpy as np
 
 from otto_gpu.device import CPU, Device
 from otto_gpu.device.memory import rapids
 from otto_gpu.errors import MissingExtra
+from otto_gpu.needs import installed
 
 FEWEST = 50  # items: each has to have some more than the neighbours that the methods look at
 MOST = 2_000  # items that t-SNE places in some seconds, and that a picture has room for
@@ -25,7 +24,7 @@ def places(vectors: np.ndarray, device: Device = CPU) -> tuple[np.ndarray, str]:
 
     vectors: float32 [n, dim], FEWEST rows or more, none of zeros. MissingExtra where no method is installed.
     """
-    if device.kind == "cuda" and importlib.util.find_spec("cuml") is not None:
+    if device.kind == "cuda" and installed("cuml"):
         rapids("cuml", "a map of the items")
         from cuml.manifold import UMAP
 

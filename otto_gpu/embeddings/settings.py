@@ -7,11 +7,20 @@ from typing import Literal
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from otto_gpu.events.settings import SPLITS
+from otto_gpu.needs import Need
 from otto_gpu.schema import Name, Section, dump_with_removed, merge_packaged
 
 ENCODER = "encoder"  # the name of its vectors, and of the family of features that they make
 # the parts of the section: fields, stages (in this order) and modules of this package, see model.py
 PARTS = ("word2vec", "factorization", "seq2seq", ENCODER, "given", "text")
+TORCH = Need("the section embeddings", "torch", "embeddings")
+NEEDS = {  # of the parts that compute with more than NumPy
+    "word2vec": Need("embeddings.word2vec", "gensim", "embeddings"),
+    "factorization": TORCH,
+    "seq2seq": TORCH,
+    ENCODER: Need("embeddings.encoder", "torch", "embeddings"),
+    "text": Need("embeddings.text", "scikit-learn", "text", ("sklearn",)),
+}
 
 
 class Word2Vec(Section):

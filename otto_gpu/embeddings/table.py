@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from otto_gpu.device import Device
-from otto_gpu.errors import MissingExtra
+from otto_gpu.embeddings.settings import TORCH
 from otto_gpu.events.settings import SPLITS
 from otto_gpu.run.progress import Reporter
 
@@ -19,7 +19,7 @@ try:
     import torch
     from torch.utils import deterministic as fills
 except ImportError as error:
-    raise MissingExtra("the section embeddings", "torch", "embeddings") from error
+    raise TORCH.missing() from error
 
 _LOCK, _BEFORE = Lock(), []
 

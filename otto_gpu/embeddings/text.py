@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from otto_gpu.embeddings.model import Task, VectorModel, ready
 from otto_gpu.embeddings.model import in_turn as shared  # noqa: F401
-from otto_gpu.embeddings.settings import Text
+from otto_gpu.embeddings.settings import NEEDS, Text
 from otto_gpu.embeddings.vectors import normalised
-from otto_gpu.errors import MissingExtra, UserError
+from otto_gpu.errors import UserError
 from otto_gpu.events.items import Items
 from otto_gpu.events.stage import load_ids
 
@@ -27,7 +27,7 @@ try:
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits
 except ImportError as error:
-    raise MissingExtra("embeddings.text", "scikit-learn", "text") from error
+    raise NEEDS["text"].missing() from error
 
 FEW = 100  # texts: in so many any term may be
 NOISE = 1e-6  # directions whose singular value is below this share of the first are rounding

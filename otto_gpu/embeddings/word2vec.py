@@ -13,8 +13,7 @@ import numpy as np
 
 from otto_gpu.device import Device
 from otto_gpu.embeddings.model import Task, VectorModel, learnt
-from otto_gpu.embeddings.settings import Word2Vec
-from otto_gpu.errors import MissingExtra
+from otto_gpu.embeddings.settings import NEEDS, Word2Vec
 from otto_gpu.events.log import EventLog
 from otto_gpu.run.progress import Reporter
 
@@ -22,7 +21,7 @@ try:
     from gensim.models.callbacks import CallbackAny2Vec
     from gensim.models.word2vec import Word2Vec as Model
 except ImportError as error:
-    raise MissingExtra("embeddings.word2vec", "gensim", "embeddings") from error
+    raise NEEDS["word2vec"].missing() from error
 
 CHUNK = 1 << 18  # events that become Python integers at a time
 LONGEST = 10_000  # gensim drops what a sentence has beyond that

@@ -7,7 +7,6 @@ XGBoost does: trees that are too deep for the kernels, or of another kind.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,8 +14,9 @@ from numba import njit, prange
 
 from otto_gpu.device.arrays import arrays_of, map_arrays, on_device, to_host
 from otto_gpu.device.memory import pool_for_rapids
-from otto_gpu.errors import MissingExtra
+from otto_gpu.needs import look_for
 from otto_gpu.ranking.forest import DEEPEST, MOST_DEPTH, Forest
+from otto_gpu.ranking.settings import NVFOREST as LIBRARY
 
 XGBOOST, NVFOREST, FOREST = "xgboost", "nvforest", "forest"
 AUTO = {"cpu": FOREST, "cuda": XGBOOST}
@@ -32,8 +32,8 @@ def scoring_backend(asked: str, device: str) -> str:
 
 
 def check_there(way: str) -> None:
-    if way == NVFOREST and any(importlib.util.find_spec(name) is None for name in ("nvforest", "treelite")):
-        raise MissingExtra("scoring by nvforest (ranking.scoring)", "nvforest", "cuda13")
+    if way == NVFOREST:
+        look_for([LIBRARY])
 
 
 def margins(booster, rows, columns: list[int] | None, way: str) -> np.ndarray:

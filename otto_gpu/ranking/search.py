@@ -14,15 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from otto_gpu.errors import MissingExtra
-from otto_gpu.ranking.settings import Group, Search
+from otto_gpu.ranking.settings import OPTUNA, Group, Search
 from otto_gpu.run.directory import write_atomically
 
 try:
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 except ImportError as error:
-    raise MissingExtra("ranking.search", "optuna", "search") from error
+    raise OPTUNA.missing() from error
 
 # where each setting is searched; the first trial, the group's own settings, may lie outside
 RANGES = {

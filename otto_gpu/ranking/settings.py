@@ -8,9 +8,12 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.needs import Need
 from otto_gpu.ranking.rankers import OBJECTIVES, RANKERS
 from otto_gpu.schema import Name, Section, did_you_mean
 
+OPTUNA = Need("ranking.search", "optuna", "search")
+NVFOREST = Need("scoring by nvforest (ranking.scoring)", "nvforest", "cuda13", ("nvforest", "treelite"))
 RECALL = "recall"  # the hand-set order of the candidates, as one more group of the blend
 
 Kind = Literal[tuple(RANKERS)]
@@ -139,6 +142,11 @@ class RankingConfig(Section):
     def metrics(self, targets: TargetsConfig) -> dict[str, str]:
         """{group: the figure that says how many rounds are best}"""
         return {name: group.metric(targets) for name, group in self.groups.items()}
+
+    @property
+    def needs(self) -> list[Need]:
+        """Of the models of all groups."""
+        return list(dict.fromkeys(RANKERS[group.ranker].need for group in self.groups.values()))
 
     @field_validator("ranker")
     @classmethod

@@ -10,7 +10,6 @@ xgboost.dask, which adds up the histograms of its workers in another order than 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import os
 import pickle
@@ -26,7 +25,8 @@ from uuid import uuid4
 
 from otto_gpu.device import Device
 from otto_gpu.device.memory import give_back, pool_for_rapids
-from otto_gpu.errors import MissingExtra, UserError
+from otto_gpu.errors import UserError
+from otto_gpu.needs import Need, look_for
 from otto_gpu.run.directory import versions
 from otto_gpu.run.progress import Reporter
 
@@ -90,11 +90,9 @@ def _forget() -> None:
 def check_cluster(wanted: str, device: Device) -> None:
     """UserError where it cannot be: before anything is begun."""
     kind = _parse(wanted)[0]
-    if importlib.util.find_spec("distributed") is None:
-        raise MissingExtra("--cluster", "distributed", "cluster")
+    look_for([Need("--cluster", "distributed", "cluster")])
     if kind == "cuda":
-        if importlib.util.find_spec("dask_cuda") is None:
-            raise MissingExtra("--cluster cuda", "dask_cuda", "cuda13")
+        look_for([Need("--cluster cuda", "dask_cuda", "cuda13")])
         if device.kind != "cuda":
             raise UserError(f"--cluster cuda: the device is {device}; on the CPU take --cluster local")
     if kind == "local" and device.kind == "cuda":

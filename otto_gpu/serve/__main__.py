@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import logging
 import sys
 import time
 from pathlib import Path
 
 from otto_gpu.command import Parser, run_command
-from otto_gpu.errors import MissingExtra
+from otto_gpu.needs import Need, look_for
 from otto_gpu.serve.limits import Limits
 
 ENDING_SECONDS = 1.0  # for a call that is under way, whose request has had --stop-seconds
@@ -22,9 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(given: argparse.Namespace) -> int:
-    for package in ("fastapi", "uvicorn"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtra("the service", package, "serve")
+    look_for(Need("the service", package, "serve") for package in ("fastapi", "uvicorn"))
     from otto_gpu.recommend import Recommender
     from otto_gpu.serve.app import Service, application
     from otto_gpu.serve.hosts import names_of, only

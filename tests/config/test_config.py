@@ -236,6 +236,14 @@ def test_a_file_that_is_missing_is_told_with_what_there_is(tmp_path):
         line = complaint(missing)
         assert f"--config {missing}: no such file" in line
         assert all(name in line for name in known_configs())
+    assert "did you mean 'otto'?" in complaint("otoo") and "that is a folder" in complaint(tmp_path)
+
+
+def test_a_config_of_the_project_goes_by_its_files_name_too_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("otto.yaml") == load_config("configs/otto.yaml") == load_config("otto")
+    (tmp_path / "otto.yaml").write_text("name: mine")
+    assert load_config("otto.yaml").name == "mine" and load_config("otto").name == "otto"
 
 
 # -------------------------------------------------------------------------------------------------------- changes

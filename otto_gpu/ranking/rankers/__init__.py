@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from otto_gpu.errors import UserError
+from otto_gpu.needs import Need
 from otto_gpu.schema import did_you_mean
 
 Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
@@ -23,11 +24,13 @@ Batches = Callable[[], Iterator[tuple[np.ndarray, ...]]]
 @dataclass(frozen=True)
 class Kind:
     """title: what people call it; module: in this folder; objectives: {name: whether it compares the rows of a session with
-    each other}, the first one is the default; own: settings of a group that this kind alone has."""
+    each other}, the first one is the default; need: the package that trains; own: settings of a group that this kind alone
+    has."""
 
     title: str
     module: str
     objectives: dict[str, bool]
+    need: Need
     own: tuple[str, ...] = ()
 
 
@@ -36,9 +39,16 @@ RANKERS = {
         "XGBoost",
         "xgb",
         {"binary:logistic": False, "rank:pairwise": True, "rank:ndcg": True, "softmax": True},
+        Need("the ranker", "xgboost", "cpu"),
         ("depth",),
     ),
-    "lightgbm": Kind("LightGBM", "lgb", {"binary": False, "lambdarank": True, "rank_xendcg": True}, ("leaves", "leaf_rows")),
+    "lightgbm": Kind(
+        "LightGBM",
+        "lgb",
+        {"binary": False, "lambdarank": True, "rank_xendcg": True},
+        Need("the ranker lightgbm", "lightgbm", "lightgbm"),
+        ("leaves", "leaf_rows"),
+    ),
 }
 OBJECTIVES = {name: by_session for kind in RANKERS.values() for name, by_session in kind.objectives.items()}
 

@@ -22,10 +22,10 @@ from urllib.parse import quote, unquote
 import numpy as np
 
 from otto_gpu.device.arrays import on_device, pointers, to_gpu, to_host
-from otto_gpu.errors import MissingExtra, UserError
+from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.forest import DEEPEST, MOST_DEPTH, Forest
-from otto_gpu.ranking.rankers import Batches
+from otto_gpu.ranking.rankers import RANKERS, Batches
 from otto_gpu.ranking.rankers.listwise import reciprocal_rank
 from otto_gpu.ranking.rankers.rows import LOOK_ROUNDS, LOOKED_AT, Places, first_rows, with_columns, without_none
 from otto_gpu.ranking.settings import Group
@@ -34,7 +34,7 @@ from otto_gpu.schema import did_you_mean
 try:
     import lightgbm
 except ImportError as error:
-    raise MissingExtra("the ranker lightgbm", "lightgbm", "lightgbm") from error
+    raise RANKERS["lightgbm"].need.missing() from error
 
 __all__ = ["LOOKED_AT"]  # and all that rankers.Ranker tells of
 

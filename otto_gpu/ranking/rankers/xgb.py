@@ -13,10 +13,10 @@ import numpy as np
 from otto_gpu.device import Device
 from otto_gpu.device.arrays import on_device, to_host
 from otto_gpu.device.boosters import check_device, driver_pool
-from otto_gpu.errors import MissingExtra, UserError
+from otto_gpu.errors import UserError
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.ranking.forest import DEEPEST
-from otto_gpu.ranking.rankers import Batches
+from otto_gpu.ranking.rankers import RANKERS, Batches
 from otto_gpu.ranking.rankers.listwise import reciprocal_rank, softmax_gradient
 from otto_gpu.ranking.rankers.rows import LOOK_ROUNDS, LOOKED_AT, Places, first_rows, with_columns, without_none
 from otto_gpu.ranking.scoring import XGBOOST, backend_of, check_there, margins, scoring_backend
@@ -25,7 +25,7 @@ from otto_gpu.ranking.settings import Group
 try:
     import xgboost
 except ImportError as error:
-    raise MissingExtra("the ranker", "xgboost", "cpu") from error
+    raise RANKERS["xgboost"].need.missing() from error
 
 __all__ = ["LOOKED_AT"]  # and all that rankers.Ranker tells of
 
