@@ -154,8 +154,16 @@ class SplitConfig(Section):
     period is learnt from without its histories, which hold each other's answers. time: for everybody with events before the
     period's start, what follows within `test_days` or `validation_days`. With random (OTTO's), events of items that are unknown
     before the period go; with the others they stay, also as answers.
+
+    The word `auto` in the section's place (or `auto: true` beside seed, numbers of sessions, or another cut or by than the
+    defaults) looks at the log and chooses.
     """
 
+    auto: bool = Field(
+        False,
+        description="look at the log and choose cut, by, how long the periods are (or their shares), and a thin tail to leave "
+        "out; what was chosen and why is told, and kept in events/summary.json and at the end of the run's config.yaml",
+    )
     cut: Literal["random", "last", "every", "time"] = Field(
         "random", description="of a period's sessions; time: a moment for everybody, for users over months (needs by: time)"
     )
@@ -182,6 +190,11 @@ class SplitConfig(Section):
     )
     seed: int = Field(42, ge=0, description="of the places where sessions are cut, and of what is drawn")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value):
+        return {"auto": True} if value == "auto" else value
+
     @field_validator("test_start", "validation_start")
     @classmethod
     def _utc(cls, value: datetime | None):
@@ -189,6 +202,11 @@ class SplitConfig(Section):
 
     @model_validator(mode="after")
     def _order(self):
+        if self.auto:
+            chosen = [f"{name}_{what}" for name in SPLITS for what in ("days", "start", "fraction")]
+            for name in chosen:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"auto chooses {name}: leave it out, or set auto to false")
         if self.test_start and self.validation_start and self.validation_start >= self.test_start:
             raise ValueError("validation_start must lie before test_start")
         if self.by == "session" and self.test_fraction + self.validation_fraction >= 1:
