@@ -223,7 +223,7 @@ def _apply(values: dict, change: str) -> None:
         default = default.get(part) if isinstance(default, dict) else None
         # what is not given starts from its default, so that a change of one key leaves its neighbours
         inner = default if place.get(part) is None else place[part]
-        inner = {"auto": True} if inner == "auto" else inner  # the word in the place of a section
+        inner = {"auto": True} if (part, inner) == ("split", "auto") else inner  # the word in the section's place
         if inner is not None and not isinstance(inner, dict):
             raise UserError(f"--set {change}: {part!r} is not a section")
         place[part] = dict(inner or {})

@@ -248,7 +248,7 @@ def _by_time(seen: _Seen, config: SplitConfig, both: bool) -> tuple[dict, str] |
 def _days(lengths: list[int]) -> dict[str, float]:
     """Settings of the periods' lengths (ms): of the last one, and of that before it. A test file is the last one itself."""
     names = ("test", "validation") if len(lengths) == 2 else ("validation",)
-    return {f"{name}_days": length / DAY_MS for name, length in zip(names, lengths, strict=True)}
+    return {f"{name}_days": round(length / DAY_MS, 6) for name, length in zip(names, lengths, strict=True)}
 
 
 def _visits(seen: _Seen, end: int, like: int | None = None) -> int | None:

@@ -139,6 +139,14 @@ class EventLog:
         """The events for which the mask (bool [n]) holds, with the same ids."""
         return self._rows(lambda c: c[mask], lambda table: table.filter(pa.array(mask)))
 
+    def compacted(self) -> tuple[EventLog, np.ndarray]:
+        """(the same events with ids of those sessions and items alone that have some, in the order that they had; the dense ids
+        that the sessions had before, ascending)."""
+        session, held, sessions = _used(self.session, self.sessions, self.n_sessions)
+        aid, there, items = _used(self.aid, self.items, self.n_items)
+        ids = {"sessions": sessions, "items": items, "n_sessions": len(held), "n_items": len(there)}
+        return replace(self, session=session, aid=aid, **ids), held
+
     def take(self, rows: np.ndarray, **columns) -> EventLog:
         """The events of these rows (int [m]), in this order; columns: what takes the place of theirs."""
         return self._rows(lambda c: c[rows], lambda table: table.take(pa.array(rows)), **columns)
@@ -213,6 +221,15 @@ def _to_arrow(column, name: str) -> pa.Array | pa.ChunkedArray:
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UserError(f"EventLog.from_frame: column {name!r} holds values of more than one kind: {error}") from error
     return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
+
+
+def _used(ids: np.ndarray, own: pa.Array | None, n: int) -> tuple[np.ndarray, np.ndarray, pa.Array]:
+    """(new dense ids int32, the old ones that are used, their own ids) of a column."""
+    used = np.zeros(n, bool)
+    used[ids] = True
+    held = np.flatnonzero(used).astype(np.int32)
+    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return place[ids], held, pa.array(held) if own is None else own.take(pa.array(held))
 
 
 def _is_sorted(session: np.ndarray, ts: np.ndarray) -> bool:

@@ -24,11 +24,16 @@ from otto_gpu.events.typed import join_codes
 
 
 class TooManyRejected(UserError):
-    """More bad rows than events.max_rejected allows; `rejected` is the table of ReadResult."""
+    """More bad rows than events.max_rejected allows; `rejected` is the table of ReadResult, `reasons` are {reason: rows},
+    `read` are all rows, good and bad."""
 
-    def __init__(self, message: str, rejected: pa.Table):
+    def __init__(self, message: str, rejected: pa.Table, reasons: dict[str, int], read: int):
         super().__init__(message)
-        self.rejected = rejected
+        self.rejected, self.reasons, self.read = rejected, reasons, read
+
+    def told(self, more: str) -> TooManyRejected:
+        """The same with more to say."""
+        return TooManyRejected(f"{self}{more}", self.rejected, self.reasons, self.read)
 
 
 @dataclass
@@ -115,7 +120,7 @@ def _stop_if_too_many(rejections: Rejections, read: int, config: EventsConfig) -
         file, row, reason, _ = rejections.kept[0]
         share = f"{100 * n / (n + read):.3g} %, events.max_rejected allows {100 * config.max_rejected:.3g} %"
         message = f"{file}:{row}: {reason}; {n:,} of {n + read:,} rows are bad like this first one or otherwise ({share})"
-        raise TooManyRejected(message, rejections.table())
+        raise TooManyRejected(message, rejections.table(), dict(rejections.reasons), n + read)
 
 
 def _assemble(parts, files, n_train, rejections, config, targets, text_ids) -> ReadResult:

@@ -17,18 +17,17 @@ by time, what lies at or after the period's start is known of those alone who ar
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
 
 from otto_gpu.errors import UserError
+from otto_gpu.events.advice import Nobody, advise
 from otto_gpu.events.cuts import Prefixes, at_moment, before_last, cut_at, random_cuts, with_prefixes
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
-
-DAY_MS = 24 * 60 * 60 * 1000
+from otto_gpu.events.span import DAY_MS, iso, number_of
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,18 @@ def split_log(
 
     from_test_file: bool [log.n_sessions]; the sessions it marks are the test period as they are (nothing is filtered
     or cut, labels are the `answers`), and only the validation period is cut from the rest. Raises UserError that names the
-    setting to change where a period, or what lies before it, would be empty.
+    setting to change, and what would fit the log, where a period, or what lies before it, would be empty.
     """
     _require(len(log), "the log holds no events: there is nothing to split")
+    try:
+        return _periods(log, config, targets, from_test_file, answers)
+    except Nobody as nobody:
+        raise UserError(advise(nobody, log, config, targets, from_test_file)) from None
+
+
+def _periods(
+    log: EventLog, config: SplitConfig, targets: TargetsConfig, from_test_file: np.ndarray | None, answers: Labels | None
+) -> dict[str, Period]:
     cut = _Cutter(config, targets, from_test_file)
     if from_test_file is None:
         start = _start("test", config, end=int(log.ts.max()))
@@ -118,9 +126,9 @@ class _Cutter:
         choice = _choose(log, name, config, start, self._from_test_file)
         where = {"start": start, "end": end} if config.by == "time" else {"drawn": choice.chosen}
         if config.cut == "random":
-            period = _cut(*_divide(log, name, choice), targets, seed, most)
+            period = _cut(*_divide(log, choice), targets, seed, most)
             return replace(period, scope=Scope(_held(period.history), **where))
-        train, full = _asked(log, name, config, choice, seed, most)
+        train, full = _asked(log, config, choice, seed, most)
         scope = Scope(_held(full), **where)
         if config.cut == "last":
             return Period(train, *cut_at(full, before_last(full), targets), scope=scope)
@@ -142,14 +150,20 @@ class _Cutter:
 
 @dataclass(frozen=True)
 class _Choice:
-    """chosen: bool [n_sessions], the sessions of a period; before: bool [n], the events before it; where, longer, shorter: what
-    is said of it, and how it gets longer and shorter, for errors."""
+    """chosen: bool [n_sessions], the sessions of a period; before: bool [n], the events before it; where: what is said of it,
+    for errors; start: ms, None by session."""
 
+    name: str
     chosen: np.ndarray
     before: np.ndarray
     where: str
-    longer: str
-    shorter: str
+    start: int | None
+
+    def require(self, there: int, what: str, short: bool) -> None:
+        """Nobody, unless something is there. short: whether it is the period that is empty, not what lies before it."""
+        if not there:
+            where = f"split: no {what} {'lies in' if short else 'lies before'} the {self.name} period, which {self.where}"
+            raise _nobody(where, self.name, self.start, short)
 
 
 def _choose(log: EventLog, name: str, config: SplitConfig, start: int, from_test_file: np.ndarray | None = None) -> _Choice:
@@ -157,37 +171,28 @@ def _choose(log: EventLog, name: str, config: SplitConfig, start: int, from_test
         began = np.full(log.n_sessions, np.iinfo(np.int64).max)
         held = np.flatnonzero(np.diff(log.starts))
         began[held] = log.ts[log.starts[held]]
-        return _Choice(
-            began >= start,
-            log.ts < start,
-            f"begins at {_iso(start)}, the log that it is cut from runs from {_iso(log.ts.min())} to {_iso(log.ts.max())}",
-            f"raise split.{name}_days, or set split.{name}_start earlier",
-            f"lower split.{name}_days, or set split.{name}_start later",
-        )
+        where = f"begins at {iso(start)}, the log that it is cut from runs from {iso(log.ts.min())} to {iso(log.ts.max())}"
+        return _Choice(name, began >= start, log.ts < start, where, start)
     chosen = _drawn(log.n_sessions, name, config, from_test_file)
-    return _Choice(
-        chosen,
-        ~chosen[log.session],
-        f"is a share of {getattr(config, f'{name}_fraction'):g} of {log.n_sessions} sessions",
-        f"raise split.{name}_fraction or give more sessions",
-        f"lower split.{name}_fraction or give more sessions",
-    )
+    where = f"is a share of {getattr(config, f'{name}_fraction'):g} of {number_of(log.n_sessions, 'session')}"
+    return _Choice(name, chosen, ~chosen[log.session], where, None)
 
 
-def _divide(log: EventLog, name: str, choice: _Choice) -> tuple[EventLog, EventLog]:
+def _nobody(where: str, name: str, start: int | None, short: bool) -> Nobody:
+    remedy = f"{'raise' if short else 'lower'} split.{name}_days, or set split.{name}_start {'earlier' if short else 'later'}"
+    if start is None:
+        remedy = f"{'raise' if short else 'lower'} split.{name}_fraction or give more sessions"
+    return Nobody(where, name, start, short, remedy)
+
+
+def _divide(log: EventLog, choice: _Choice) -> tuple[EventLog, EventLog]:
     """(what is known before the period, the period's whole sessions without unknown items); neither is empty."""
     train = _two_or_more(log, choice.before)
-    _require(
-        len(train),
-        f"split: no session with 2 events lies before the {name} period, which {choice.where}: {choice.shorter}",
-    )
+    choice.require(len(train), "session with 2 events", short=False)
     known = np.zeros(log.n_items, bool)
     known[train.aid] = True
     full = _two_or_more(log, choice.chosen[log.session] & known[log.aid])
-    _require(
-        len(full),
-        f"split: no session with 2 events of known items lies in the {name} period, which {choice.where}: {choice.longer}",
-    )
+    choice.require(len(full), "session with 2 events of known items", short=True)
     return train, full
 
 
@@ -201,16 +206,14 @@ def _cut(train: EventLog, full: EventLog, targets: TargetsConfig, seed: int, mos
     return Period(train, *cut_at(full, cuts, targets))
 
 
-def _asked(
-    log: EventLog, name: str, config: SplitConfig, choice: _Choice, seed: int, most: int | None
-) -> tuple[EventLog, EventLog]:
+def _asked(log: EventLog, config: SplitConfig, choice: _Choice, seed: int, most: int | None) -> tuple[EventLog, EventLog]:
     """(what is known before the period, the whole sessions that are asked: two events or more); neither is empty."""
     sessions = np.flatnonzero(choice.chosen & (np.diff(log.starts) >= 2))
     asked = _some(sessions, log.n_sessions, seed, most)
-    _require(len(sessions), f"split: no session with 2 events lies in the {name} period, which {choice.where}: {choice.longer}")
+    choice.require(len(sessions), "session with 2 events", short=True)
     mine = asked[log.session]
     train = log.where(~mine if config.by == "session" else choice.before)
-    _require(len(train), f"split: no event lies before the {name} period, which {choice.where}: {choice.shorter}")
+    choice.require(len(train), "event", short=False)
     return train, log.where(mine)
 
 
@@ -222,19 +225,15 @@ def _at_moment(
     end += getattr(config, f"{name}_start") is None  # days that are counted from the log's last event hold that event
     end = end if latest is None else min(end, latest)
     before = log.where(log.ts < start)
-    runs = f"the log that it is cut from runs from {_iso(log.ts.min())} to {_iso(log.ts.max())}"
-    _require(
-        len(before),
-        f"split: no event lies before the moment of the {name} period, {_iso(start)}; {runs}: lower split.{name}_days, or set "
-        f"split.{name}_start later",
-    )
+    runs = f"the log that it is cut from runs from {iso(log.ts.min())} to {iso(log.ts.max())}"
+    if not len(before):
+        where = f"split: no event lies before the moment of the {name} period, {iso(start)}; {runs}"
+        raise _nobody(where, name, start, short=False)
     asked = _some(np.flatnonzero(np.diff(before.starts)), log.n_sessions, seed, most)
     history, labels = at_moment(log, start, end, asked, targets)
-    _require(
-        len(labels),
-        f"split: nobody known before the moment of the {name} period, {_iso(start)}, does anything that is asked until "
-        f"{_iso(end)}; {runs}: raise split.{name}_days, or set split.{name}_start earlier",
-    )
+    if not len(labels):
+        where = f"split: nobody known before the moment of the {name} period, {iso(start)}, does anything that is asked until "
+        raise _nobody(f"{where}{iso(end)}; {runs}", name, start, short=True)
     return Period(before.where(~asked[before.session]), history, labels, scope=Scope(asked, start, end))
 
 
@@ -282,7 +281,3 @@ def _two_or_more(log: EventLog, mask: np.ndarray) -> EventLog:
 def _require(there: int, message: str) -> None:
     if not there:
         raise UserError(message)
-
-
-def _iso(ms: int) -> str:
-    return datetime.fromtimestamp(int(ms) / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

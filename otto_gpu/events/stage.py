@@ -19,13 +19,15 @@ from otto_gpu.events.items import ATTRIBUTES
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
+from otto_gpu.events.prepare import prepare, split_prepared
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
 from otto_gpu.events.readers.files import beside, files_beside
 from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
-from otto_gpu.events.split import Period, split_log
+from otto_gpu.events.split import Period
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.events.synthetic_news import read_generated
+from otto_gpu.events.told import tell_counts, tell_reasons
 from otto_gpu.events.typed import CONTEXT, save_dictionaries
 from otto_gpu.run.directory import write_atomically, write_table
 from otto_gpu.run.progress import Reporter
@@ -51,8 +53,17 @@ def run(
                 result = read_log(data, events, targets, work.advance, files_beside(data, events, items, others))
             except TooManyRejected as error:
                 rejected = error.rejected
+                tell_reasons(error.reasons, sum(error.reasons.values()), error.read, reporter)
                 write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
-                raise TooManyRejected(f"{error}; all of them: {run_dir / 'rejected.parquet'}", rejected) from None
+                raise error.told(f"; all of them: {run_dir / 'rejected.parquet'}") from None
+    doubt = None if events.generated else suspicious_unit(result.log.ts, events.ts_unit)
+    if doubt:
+        reporter.say(f"  warning: {doubt}")
+    try:
+        prepared = prepare(result, events, split, targets, reporter.say)
+    except UserError as error:
+        raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
+    result = prepared.result
     log, counts = result.log, result.counts
     if events.test_file is not None and data is not None and data.is_dir() and result.from_test_file is None:
         reporter.say(f"  {data / events.test_file}: no such file (events.test_file): the test period is cut from the log")
@@ -66,11 +77,8 @@ def run(
     truth = None
     if answers is not None:
         truth = answers.labels(log, result.from_test_file, beside(data, events.test_answers), reporter.say)
-    doubt = None if events.generated else suspicious_unit(log.ts, events.ts_unit)
-    if doubt:
-        reporter.say(f"  warning: {doubt}")
     try:
-        periods = split_log(log, split, targets, result.from_test_file, truth)
+        periods, prepared = split_prepared(prepared, log, targets, truth, reporter.say)
     except UserError as error:
         raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
     log = replace(log, sessions=periods["test"].history.sessions, n_sessions=periods["test"].history.n_sessions)
@@ -82,9 +90,7 @@ def run(
     for name, values in log.context.items():
         if not (values >= 0).any() if values.dtype.kind == "i" else np.isnan(values).all():
             reporter.say(f"  warning: events.context: no event has a value of {name!r}")
-    for name in ("rejected", "duplicates", "unsorted"):
-        if counts.get(name):
-            reporter.say(f"  {name}: {counts[name]:,} of {counts['events']:,} events")
+    tell_counts(counts, reporter)
     for sub in ("events", "labels", "official"):
         (folder / sub).mkdir(exist_ok=True)
     _save_ids(folder / "events/sessions.parquet", log.sessions, log.n_sessions)
@@ -95,6 +101,8 @@ def run(
     if log.context:
         save_dictionaries(folder / "events" / CONTEXT, result.context)
     summary = {"counts": counts, "absent": absent, "periods": {}}
+    if prepared.chosen is not None:
+        summary["split"] = prepared.chosen.settings | {"because": prepared.chosen.why}
     for name, period in periods.items():
         place = folder / "events" / name
         place.mkdir(exist_ok=True)
