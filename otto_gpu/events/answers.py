@@ -30,30 +30,31 @@ class Answers:
     type: np.ndarray
     once: np.ndarray
 
-    def labels(self, log: EventLog, asked: np.ndarray, file: Path, say: Callable[[str], None]) -> Labels:
-        """In the ids of the log, whose items hold all of the answers'. asked: bool [n_sessions], the sessions of the test file;
-        answers of others are counted and left out. UserError where none are left."""
+    def labels(self, log: EventLog, asked: np.ndarray, file: Path, say: Callable[[str], None]) -> tuple[Labels, dict[str, int]]:
+        """(the labels, {"answers": read, "other_sessions", "not_next": left out}), in the ids of the log, whose items hold all
+        of the answers'. asked: bool [n_sessions], the sessions of the test file; answers of others are left out. UserError
+        where none are left."""
         session = places_of(self.session, log.sessions)
         there = np.append(asked, False)[session]
         if not there.any():
             raise UserError(
                 f"{file}: no session of the test file is there ({KEY}): it has sessions such as {self.session[0].as_py()!r}"
             )
-        if lacking := int((~there).sum()):
+        counts = {"answers": len(there), "other_sessions": int((~there).sum()), "not_next": 0}
+        if lacking := counts["other_sessions"]:
             say(f"  {file.name}: {lacking:,} of {len(there):,} answers are of sessions that the test file lacks: left out")
         # of what a session has one answer, the first row is it
         _, first = np.unique(session * (int(self.type.max()) + 1) + self.type, return_index=True)
         repeated = self.once & there
         repeated[first] = False
         if repeated.any():
-            say(
-                f"  {file.name}: {int(repeated.sum()):,} more answers of a type of which only the next event is asked: left out"
-            )
+            counts["not_next"] = int(repeated.sum())
+            say(f"  {file.name}: {counts['not_next']:,} more answers of a type of which only the next event is asked: left out")
         there &= ~repeated
         labels = Labels.from_arrays(session[there], self.type[there], places_of(self.aid, log.items)[there])
         if silent := int(asked.sum()) - len(np.unique(labels.session)):
             say(f"  {file.name}: {silent:,} of {int(asked.sum()):,} sessions of the test file have no answer")
-        return labels
+        return labels, counts
 
 
 def read_answers(file: Path, events: EventsConfig, targets: TargetsConfig) -> Answers:

@@ -17,11 +17,14 @@ from otto_gpu.events.attributes import CODES, ItemTable, by_item, check_overlap,
 from otto_gpu.events.checks import suspicious_unit
 from otto_gpu.events.items import ATTRIBUTES
 from otto_gpu.events.labels import Labels
+from otto_gpu.events.left_out import answers as answers_of
+from otto_gpu.events.left_out import left_out
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
 from otto_gpu.events.prepare import prepare, split_prepared
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
 from otto_gpu.events.readers.files import beside, files_beside
+from otto_gpu.events.remarks import in_short, warnings
 from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period
@@ -74,13 +77,14 @@ def run(
     further = [] if table is None else [table.ids]
     further += [] if answers is None else [answers.aid]
     log = with_ids(log, *further) if further else log
-    truth = None
+    truth, unused = None, {}
     if answers is not None:
-        truth = answers.labels(log, result.from_test_file, beside(data, events.test_answers), reporter.say)
+        truth, unused = answers.labels(log, result.from_test_file, beside(data, events.test_answers), reporter.say)
     try:
         periods, prepared = split_prepared(prepared, log, targets, truth, reporter.say)
     except UserError as error:
         raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
+    gone = left_out(log, periods, prepared.split, targets, result.from_test_file)
     log = replace(log, sessions=periods["test"].history.sessions, n_sessions=periods["test"].history.n_sessions)
     absent = [t for t in targets.types if not counts["types"].get(t)]
     for name in absent:
@@ -110,7 +114,9 @@ def run(
         period.history.save(place / "history.parquet")
         if period.labels is not None:
             period.labels.save(folder / "labels" / f"{name}.parquet")
-        summary["periods"][name] = _facts(period, targets)
+        summary["periods"][name] = _facts(period, targets, gone[name])
+    if unused:
+        summary["periods"]["test"]["answers"] = unused
     test = periods["test"]
     history = replace(test.history, items=log.items, sessions=log.sessions)
     write_sessions(folder / "official/test_sessions.jsonl", history)
@@ -121,6 +127,9 @@ def run(
     write_table(result.rejected, folder / "rejected.parquet")
     (folder / "events/summary.json").write_text(json.dumps(summary, indent=1))
     sizes = summary["periods"]
+    for name, facts in sizes.items():
+        if warnings({name: facts}, targets.names) and (told := in_short(name, facts)):
+            reporter.say(f"  {told}")
     return {
         "events": len(log), "sessions": result.log.n_sessions, "items": log.n_items, "rejected": int(counts.get("rejected", 0)),
         "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {_before(p)}" for n, p in sizes.items()),
@@ -161,7 +170,7 @@ def _synthetic(events: EventsConfig, targets: TargetsConfig) -> ReadResult:
     return ReadResult(log, rejected, {"events": len(log), "rejected": 0, "files": 0, "types": types}, None)
 
 
-def _facts(period: Period, targets: TargetsConfig) -> dict:
+def _facts(period: Period, targets: TargetsConfig, gone: dict) -> dict:
     labels = period.labels
     facts = {
         "sessions": len(period.sessions),
@@ -169,6 +178,7 @@ def _facts(period: Period, targets: TargetsConfig) -> dict:
         "history_events": len(period.history),
         "labels": None if labels is None else {t: int((labels.type == targets.code(t)).sum()) for t in targets.names},
     }
+    facts |= answers_of(period, targets) | ({"left_out": gone} if gone else {})
     return facts | {"prefixes": True} if period.prefixes else facts
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from otto_gpu.candidates.settings import FUSION
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.official import write_submission
+from otto_gpu.events.remarks import warnings
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.stage import SPLITS, load_ids
 from otto_gpu.events.wide import write_wide
@@ -84,7 +85,7 @@ def _figures(
 
 def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
     """The closing tables: coverage and the metric per target with 95 % intervals, the baselines, and what is new to the
-    session; seconds and peak memory per stage."""
+    session; seconds and peak memory per stage; what the periods leave out, where it is much."""
     name = targets.metric_name
     quality = Table(title="Quality (in brackets: 95 % interval, bootstrap over sessions)", title_justify="left")
     for column in ("period", "figure", *targets.names, "weighted"):
@@ -122,6 +123,8 @@ def show(metrics: dict, targets: TargetsConfig, reporter: Reporter) -> None:
     costs.add_row("all", f"{sum(seconds):,.1f}", f"{max(memory):,}", style="bold")
     for table in (quality, costs):
         reporter.show(table)
+    for told in warnings(metrics["events"]["periods"], targets.names):
+        reporter.say(f"warning: {told}")
 
 
 def _numbers(counts: list[dict[str, int]], target: str) -> str:

@@ -17,6 +17,7 @@ from otto_gpu.report.charts import Table
 from otto_gpu.report.compare import kept_coverage
 from otto_gpu.report.notes import notes
 from otto_gpu.report.record import Record
+from otto_gpu.report.sections import left_out
 from otto_gpu.report.sections.data import origin, periods
 from otto_gpu.report.sections.rankers import called, family_gains, kinds
 from otto_gpu.report.sections.score import of
@@ -56,7 +57,7 @@ def card(record: Record) -> list[Part]:
     made = [
         Part("What it is", [_what(record)], short=True),
         Part("What it is for, and what not", [USE], points=limits(record), short=True),
-        Part("Data", _data(record), tables=[periods(record)], short=True),
+        Part("Data", _data(record), points=left_out.texts(record), tables=_periods(record), short=True),
         Part("How good it is", [_measured(record)], tables=_metrics(record)),
         Part("How it was trained", _training(record), tables=_models(record)),
         Part("What to know about this run", points=[note.text for note in notes(record)]),
@@ -106,7 +107,7 @@ def limits(record: Record) -> list[str]:
         points.append(
             "Scores of the binary models are no probabilities as they stand: negatives were sampled. They are for ordering."
         )
-    if record.config["split"]["by"] == "session":
+    if record.split["by"] == "session":
         points.append(
             "Periods that are cut from the log are random shares of the sessions, not later ones: expect less of a real, later "
             "time."
@@ -153,6 +154,12 @@ def _data(record: Record) -> list[str]:
     if record.figures("test") is None:
         test = "the test period has none"
     return [told, f"{learnt[0].upper()}{learnt[1:]} learnt from the ground truth of the validation period; {test}."]
+
+
+def _periods(record: Record) -> list[Table]:
+    """Each is headed by what it is of."""
+    more = [Table([title, *table.head[1:]], table.rows) for title, table in left_out.of_periods(record).items()]
+    return [periods(record), *more]
 
 
 def _measured(record: Record) -> str:

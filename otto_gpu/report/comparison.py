@@ -13,6 +13,7 @@ from otto_gpu.report.charts import Chart, Legend, Span, Table
 from otto_gpu.report.compare import against_first, changed_settings, distinct_names, kept_coverage
 from otto_gpu.report.layout import Group, Hidden, Section, TableBlock, Tile
 from otto_gpu.report.record import Record
+from otto_gpu.report.sections import left_out
 from otto_gpu.report.sections.cost import SHOWN
 from otto_gpu.report.sections.headline import TONES
 from otto_gpu.report.sections.score import of
@@ -52,13 +53,14 @@ class Comparison:
 def page(c: Comparison) -> dict:
     """What the template takes."""
     others = f"{words.listed(c.names[1:])} {'is' if len(c.names) == 2 else 'are'}"
+    gone = _left_out(c)
     return {
         "title": " · ".join(c.names),
         "kicker": "otto_gpu · comparison of runs",
         "summary": f"{len(c.records)} runs; {others} held against {c.names[0]}.",
         "tiles": _tiles(c),
         "notes": [],
-        "sections": [_settings(c), _scores(c), _coverage(c), _cost(c)],
+        "sections": [_settings(c), _scores(c), _coverage(c), *([gone] if gone else []), _cost(c)],
     }
 
 
@@ -165,6 +167,14 @@ def _coverage(c: Comparison) -> Section:
                 rows.append([f"{target}, {'all' if depth == 'all' else f'at {depth}'}", *map(words.share, found)])
     texts = ["The share of the test period's ground truth that is among the candidates: what rankers can reach."]
     return Section("coverage", "Coverage", texts, [], [TableBlock("Coverage of the test period", Table(["", *c.names], rows))])
+
+
+def _left_out(c: Comparison) -> Section | None:
+    found = left_out.side_by_side(c.records)
+    if found is None:
+        return None
+    texts = ["Of the test period's events, those that no figure counts; and answers that lists made of events cannot hold."]
+    return Section("left-out", "Left out", texts, [], [TableBlock("Of the test period", Table(["", *c.names], found.rows))])
 
 
 def _cost(c: Comparison) -> Section:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otto_gpu.events.remarks import warnings
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.ranking.models import POOL
 from otto_gpu.ranking.settings import RECALL
@@ -48,7 +49,7 @@ def _log(record: Record) -> list[Note]:
 
 
 def _periods(record: Record) -> list[Note]:
-    found = []
+    found = [Note(WARNING, told) for told in warnings(record.metrics["events"]["periods"], record.targets.names)]
     for split in SPLITS:
         figures = record.figures(split)
         if figures is None:

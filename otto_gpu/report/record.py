@@ -85,6 +85,11 @@ class Record:
         return self._section(BlendConfig, "blend")
 
     @property
+    def split(self) -> dict:
+        """The settings of the split, those among them that split: auto chose."""
+        return self.config["split"] | self.metrics["events"].get("split", {}).get("split", {})
+
+    @property
     def name(self) -> str:
         return str(self.config.get("name") or self.run_dir.name)
 

@@ -27,7 +27,7 @@ def test_its_parts(card):
 
 def test_tables_are_markdown_tables(card):
     blocks = re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE)
-    assert len(blocks) == 7
+    assert len(blocks) == 9
     for block in blocks:
         lines = block.splitlines()
         assert set(lines[1]) == {"|", "-"} and len(lines) > 2

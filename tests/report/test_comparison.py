@@ -68,6 +68,15 @@ def test_what_differs_and_what_it_costs(compared, finished, changed):
     assert "candidates.fill_to" in told and "written: comparison.html" in told and "finished" in told
 
 
+def test_what_the_test_periods_leave_out(compared, finished):
+    page, _ = compared
+    counts = metrics(finished)["events"]["periods"]["test"]["left_out"]["targets"]["orders"]
+    told = f"{counts['began_earlier']} of {counts['all']}"
+    assert page.table("", "finished", "changed", title="Of the test period").rows[
+        "orders, of sessions that began before it"
+    ] == [told, told]
+
+
 def test_a_run_against_itself(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "again")
     shown = report(finished, tmp_path / "again", "--out", tmp_path / "page.html")

@@ -99,10 +99,13 @@ def test_a_run_of_an_earlier_version_has_a_page(finished, tmp_path):
     for split in ("validation", "test"):
         for name in ("new_to_the_session", "baselines", "beside", "slices", "lists", "sessions_of"):
             del found[split][name]
+        for name in ("left_out", "unknown_answers", "unanswered"):
+            del found["events"]["periods"][split][name]
     (tmp_path / "run/metrics.json").write_text(json.dumps(found))
     run(tmp_path / "run", tmp_path / "run")
     page = page_of(tmp_path / "run")
     assert "beside" not in page.sections and page.tiles["recall@20, weighted"][0] == f"{found['test']['weighted']:.3f}"
+    assert "What becomes" not in page.text and "left out" not in page.text
 
 
 def test_recall_along_the_list(finished, page):
@@ -259,6 +262,59 @@ def test_every_section_is_in_the_contents_and_every_chart_is_told(page):
     assert charts == len(page.labels) == page.tags.count("figure") and charts > 15
     assert all(len(label) > 30 for label in page.labels)
     assert page.source.count("<figcaption>") == charts
+
+
+def test_what_becomes_of_the_periods(finished, page):
+    """The fates of all events, which are told with their shares, add up."""
+    for split in ("test", "validation"):
+        counts = metrics(finished)["events"]["periods"][split]["left_out"]
+        table = page.table("sessions", "events", *TARGETS, title=f"What becomes of the {split} period")
+        whole = table.rows[f"all of the {split} period"]
+        assert whole == [f"{counts[name]['all']:,}" for name in ("sessions", "events")] + [
+            f"{counts['targets'][t]['all']:,}" for t in TARGETS
+        ]
+        parts = [row for name, row in table.rows.items() if name != f"all of the {split} period"]
+        for place in (1, 2, 3, 4):
+            cells = [row[place].replace(",", "") for row in parts]
+            total = int(whole[place].replace(",", ""))
+            assert sum(int(cell.split("\n")[0]) for cell in cells) == total
+            assert all(numbers(c)[1] == pytest.approx(100 * numbers(c)[0] / total, abs=0.5) for c in cells if "(" in c)
+        began = counts["targets"]["orders"]["began_earlier"]
+        assert table.rows["left out: of sessions that began before it"][4].startswith(f"{began}\n(") and began
+    assert "what older ones do in it is left out" in page.text
+
+
+def test_much_that_is_left_out_is_a_warning_on_page_and_card(finished, tmp_path):
+    """Also answers of a test file that were not taken, and rows of the log, where a reader counts them."""
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns("predictions", "part-*.parquet"))
+    found = metrics(finished)
+    test, validation = (found["events"]["periods"][split] for split in ("test", "validation"))
+    orders = test["left_out"]["targets"]["orders"]
+    orders |= {"unknown_items": orders["asked"], "asked": 0}
+    validation["unknown_answers"]["clicks"] = validation["labels"]["clicks"]
+    test |= {"unanswered": 3, "answers": {"answers": 70, "other_sessions": 5, "not_next": 0}}
+    counts = found["events"]["counts"]
+    counts |= {"read": 1000, "reasons": {"no time": 4}, "duplicates": 50, "later": 200}
+    (tmp_path / "run/metrics.json").write_text(json.dumps(found))
+    run(tmp_path / "run", tmp_path / "run")
+    page, card = page_of(tmp_path / "run"), (tmp_path / "run/model_card.md").read_text()
+    share = round(100 * orders["unknown_items"] / orders["all"])
+    clicks = validation["labels"]["clicks"]
+    told = [
+        f"In the test period {orders['unknown_items']} of {orders['all']} orders ({share} %) are of items that have no event",
+        f"In the validation period {clicks} of {clicks} clicks that are asked (100 %) are of items without an event",
+        "3 have no answer: their lists are in no figure.",
+        "5 of 70 rows of events.test_answers are of sessions that the test file lacks",
+    ]
+    for text in told:
+        assert text in page.text and text in " ".join(card.split())
+    assert "come after the first" not in page.text
+    rows = page.table("", "rows", "share").rows
+    assert rows["rejected: no time"] == ["4", "0.4\xa0%"] and rows["left out: at or after events.before"] == [
+        "200",
+        "20.0\xa0%",
+    ]
+    assert rows["left out: stood there before"] == ["50", "5\xa0%"]
 
 
 def test_the_same_run_gives_the_same_bytes(finished):

@@ -9,6 +9,7 @@ from otto_gpu.report import words
 from otto_gpu.report.charts import Table
 from otto_gpu.report.layout import Hidden, Section, TableBlock
 from otto_gpu.report.record import Record
+from otto_gpu.report.sections import left_out
 
 ASKED = {
     "last": "Of a period's sessions the last event is asked, all others are known.",
@@ -21,10 +22,11 @@ def section(record: Record) -> Section:
     counts = record.metrics["events"]["counts"]
     types = ", ".join(f"{words.count(n)} {name}" for name, n in counts["types"].items())
     told = f"{origin(record)}: {words.count(counts['events'])} events ({types})."
-    return Section(
-        "data", "Data", [told, *asked(record)], [],
-        [TableBlock("Periods", periods(record), False)],
-    )  # fmt: skip
+    tables = [TableBlock("Periods", periods(record), False)]
+    tables += [TableBlock(title, table) for title, table in left_out.of_periods(record).items()]
+    if (rows := left_out.of_the_log(record)) is not None:
+        tables.append(TableBlock("Rows of the log that are no events of the run", rows))
+    return Section("data", "Data", [told, *asked(record), *left_out.texts(record)], [], tables)
 
 
 def origin(record: Record) -> str:
@@ -36,7 +38,7 @@ def origin(record: Record) -> str:
 
 def asked(record: Record) -> list[str]:
     """How the sessions were cut, where it is not in OTTO's way."""
-    return [ASKED[cut]] if (cut := record.config["split"].get("cut")) in ASKED else []
+    return [ASKED[cut]] if (cut := record.split.get("cut")) in ASKED else []
 
 
 def periods(record: Record) -> Table:
