@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from otto_gpu.errors import UserError
@@ -46,6 +46,21 @@ def run_command(run: Callable[[], int], debug: bool = False, stopped: str = "sto
                 return MISTAKE
             print(f"error: {in_one_line(_told(error))}", file=sys.stderr)
             return MISTAKE
+
+
+@contextmanager
+def noting_errors(note: Callable[[str], None]) -> Iterator[None]:
+    """Notes the line of whatever ends the block, in a run's log; the error goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        note("stopped")
+        raise
+    except Exception as error:
+        with suppress(OSError):  # such as a full disk, which may be the error itself
+            known = isinstance(error, (UserError, OSError, MemoryError))
+            note(f"error: {in_one_line(_told(error) if known else f'{type(error).__name__}: {error}')}")
+        raise
 
 
 @contextmanager

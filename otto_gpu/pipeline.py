@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from otto_gpu import __version__
-from otto_gpu.command import Parser, run_command
+from otto_gpu.command import Parser, noting_errors, run_command
 from otto_gpu.config import Config, known_configs, load_config
 from otto_gpu.config.needs import needs_of
 from otto_gpu.device import Device, choose_device
@@ -48,6 +48,9 @@ STAGES = {
     "submission": "the final lists and the run's figures; those of the run before are kept",
     "report": "report.html and model_card.md: what happened, on a page, and what the models are for",
 }
+
+
+SHOWN_FILES = 20  # by a dry run
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,12 @@ def run_pipeline(
         if reporter is not None:
             reporter.log_to(run_dir / "run.log")
         run.reporter.say(f"otto_gpu {__version__}, config {config.name}, run directory {run_dir}, device {chosen}")
-        dumped = _resolved(config, data, chosen)
-        write_atomically(run_dir / "config.yaml", lambda p: p.write_text(yaml.safe_dump(dumped, sort_keys=False)))
-        with _workers(cluster, run, config.threads) as workers:
+        dumped = yaml.safe_dump(_resolved(config, data, chosen), sort_keys=False)
+        write_atomically(run_dir / "config.yaml", lambda p: p.write_text(dumped))
+        with noting_errors(run.reporter.note), _workers(cluster, run, config.threads) as workers:
             ran = run.execute(stages(config, data, run, chosen, workers), data_identity(files), from_stage, to_stage)
+        if config.split.auto:
+            write_atomically(run_dir / "config.yaml", lambda p: p.write_text(dumped + _chosen_split(run_dir)))
         metrics = None
         if to_stage in (None, "submission", "report"):
             metrics = json.loads((run_dir / "metrics.json").read_text())
@@ -103,6 +108,15 @@ def run_pipeline(
 def _resolved(config: Config, data: Path | None, device: Device) -> dict:
     """The whole configuration with what was chosen, ready for YAML and JSON."""
     return config.model_dump(mode="json") | {"data": None if data is None else str(data), "device": device.kind}
+
+
+def _chosen_split(run_dir: Path) -> str:
+    """What split: auto chose, as the end of config.yaml: a comment that can be made a part of it."""
+    found = json.loads((run_dir / "events/summary.json").read_text()).get("split", {})
+    why = found.pop("because", "")
+    lines = [f"split: auto chose what follows, because {why}. In the place of the section split it stays as it is:"]
+    lines += yaml.safe_dump(found, sort_keys=False).splitlines()
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _check_stages(*names: str | None) -> None:
@@ -348,21 +362,28 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _dry_run(config: Config, given: argparse.Namespace, reporter: Reporter) -> int:
-    """Says what would run, and writes nothing."""
+    """Says whether the data fit and what would run, and writes nothing."""
     config = config.sized()
     _check_stages(given.from_stage, given.to_stage)
     chosen = choose_device(given.device or config.device)
     _check_cluster(given.cluster, chosen)
     data, files = _data(config, given.data)
-    for file in files:
+    for file in files[:SHOWN_FILES]:
         reporter.say(f"data: {file}")
+    if len(files) > SHOWN_FILES:
+        reporter.say(f"data: and {len(files) - SHOWN_FILES:,} more")
     run_dir = given.run_dir or Path("runs") / config.name
     reporter.say(f"config {config.name}, run directory {run_dir}, device {chosen}")
     run = Run(run_dir, reporter)
     run.check(stages(config, data, run, chosen), data, files)
     planned = stages(config, data, run, chosen)
     _check_needs(needs_of(config, chosen), run, planned, files, given.from_stage, given.to_stage)
-    for name, done in run.plan(stages(config, data, run, chosen), data_identity(files), given.from_stage):
+    plan = run.plan(planned, data_identity(files), given.from_stage)
+    if not plan[0][1]:  # what was read before and has not changed is known to fit
+        from otto_gpu.events.preview import preview
+
+        preview(data, files, config.events, config.split, config.targets, reporter, config.items, config.embeddings.files)
+    for name, done in plan:
         reporter.say(f"{name}: {'unchanged' if done else 'would run'}")
         if name == given.to_stage:
             break
@@ -402,7 +423,12 @@ def _parser() -> argparse.ArgumentParser:
         help="change the config, such as --set ranking.folds=5 (repeatable)",
     )
     parser.add_argument("--list-stages", action="store_true", help="name the stages and stop")
-    parser.add_argument("--dry-run", action="store_true", help="check config and data, say what would run, write nothing")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check config, data (a small log whole, of a large one the first rows) and "
+        "libraries, say what would be left out, how the log would be split and what would run; write nothing",
+    )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"otto_gpu {__version__}")
     return parser

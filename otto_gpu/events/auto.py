@@ -16,7 +16,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.cuts import places
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import SPLITS, SplitConfig, TargetsConfig
-from otto_gpu.events.span import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS, day, duration, iso, number_of
+from otto_gpu.events.span import DAY_MS, FEW, HOUR_MS, MINUTE_MS, WEEK_MS, day, duration, iso, number_of
 
 ENOUGH = 200  # answers of a target in a period: with fewer, intervals are wide ones
 LEAST, MOST, FOR_ANSWERS = 0.1, 0.2, 0.3  # of the sessions in a period: at least; at most; at most where answers are few
@@ -101,9 +101,8 @@ def thin_tail(ts: np.ndarray) -> int | None:
     ordered = np.sort(counts)
     usual = ordered[np.searchsorted(np.cumsum(ordered), len(ts) / 2)]  # half of the events fall on days as full as this one
     thin = counts < THIN * usual
-    thin[-1] = counts[-1] < THIN * usual * max(
-        (int(ts.max()) % DAY_MS + 1) / DAY_MS, 1 / 24
-    )  # the last day may not be a whole one
+    there = max((int(ts.max()) % DAY_MS + 1) / DAY_MS, 1 / 24)  # of the last day, which may not be a whole one
+    thin[-1] = counts[-1] < THIN * usual * there or (thin[-2] and counts[-1] <= FEW)
     end = len(counts) if thin.all() else len(counts) - int(np.argmin(thin[::-1]))
     inside = counts[end:].sum()
     return (first + end) * DAY_MS if len(counts) - end >= 2 and inside <= TAIL_SHARE * len(ts) else None

@@ -115,8 +115,9 @@ def _own_days(result: ReadResult, events: EventsConfig, split: SplitConfig, say:
             say(f"  warning: {line}: if a clock was wrong, set events.{key}: {day(at)}")
     if marked is not None:
         kept |= marked[log.session]
-    _tell_future(log.ts[kept], say)
-    return result if kept.all() else _keep(result, kept, "far")
+    result = result if kept.all() else _keep(result, kept, "far")
+    _tell_future(result.log.ts, say)
+    return result
 
 
 def _tell_future(ts: np.ndarray, say: Say) -> None:

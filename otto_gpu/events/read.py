@@ -22,6 +22,8 @@ from otto_gpu.events.readers.files import data_files, reader_of, test_file_of
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.typed import join_codes
 
+MANY_FILES = 100  # of more, a glance looks at so many
+
 
 class TooManyRejected(UserError):
     """More bad rows than events.max_rejected allows; `rejected` is the table of ReadResult, `reasons` are {reason: rows},
@@ -62,11 +64,13 @@ def read_log(
     progress: Callable[[int], None] | None = None,
     beside: Collection[Path] = (),
     bare: bool = False,
+    rows: int | None = None,
 ) -> ReadResult:
     """Reads all of `path` with no more in memory than one piece of a file and the compact columns gathered so far.
 
     The same session in several files is one session. `progress` is called with the number of events of every piece. beside:
-    files that lie there and are no part of the log. bare: the columns of events.context need not be there. Raises UserError
+    files that lie there and are no part of the log. bare: the columns of events.context need not be there. rows: only the first
+    piece of every file, and of the first one as many as hold so many rows; of very many files some. Raises UserError
     where the path, the columns or the ids do not fit, TooManyRejected above events.max_rejected.
     """
     config = config.model_copy(update={"types": config.type_names(targets.types)})
@@ -77,21 +81,27 @@ def read_log(
     taken = [name for i, name in enumerate(config.extra) if name in (*EVENT_COLUMNS, *config.extra[:i])]
     if taken:
         raise UserError(f"events.extra: the log has a column {taken[0]!r} already; name every further column once")
+    if rows is not None and len(files) > MANY_FILES:
+        files = [files[i] for i in np.linspace(0, len(files) - 1, MANY_FILES).astype(int)]
     check = Checker(config, targets)
     test_file = test_file_of(path, config)
     parts: list[Events] = []
     n_train = None  # events before the test file, which comes last
+    seen = 0
     id_kinds: dict[str, tuple[bool, Path]] = {}
     for file in files:
         if file == test_file:
             n_train = sum(len(part.ts) for part in parts)
         for piece in _pieces(file, reader, config, bare):
+            seen += len(piece.rows)
             events = check(file, piece, text_ids=reader.text_ids)
             if not reader.text_ids and len(events.ts):
                 _same_kind(id_kinds, file, events)
             parts.append(events)
             if progress is not None:
                 progress(events.read)
+            if rows is not None and seen >= rows:
+                break
     _stop_if_too_many(check.rejections, sum(part.read for part in parts), config)
     return _assemble(parts, files, n_train, check.rejections, config, targets, reader.text_ids)
 

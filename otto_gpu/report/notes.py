@@ -17,6 +17,9 @@ COUNTED = {
     "duplicates": "{} events stood twice in the log; each was taken once.",
     "unsorted": "{} events were not in the order of time; they were put there.",
     "later": "{} events at or after events.before were left out.",
+    "earlier": "{} events before events.after were left out.",
+    "far": "{} events that lie far from the log's own days were left out; run.log says when they are.",
+    "tail": "{} events of a thin tail of the log were left out, as split: auto chose.",
     "unsampled": "{} events of sessions outside the sample (events.sample_sessions) were left out.",
 }
 
@@ -38,7 +41,7 @@ def _log(record: Record) -> list[Note]:
     events, found = record.metrics["events"], []
     counts = events["counts"]
     if rejected := counts.get("rejected", 0):
-        share = rejected / (counts["events"] + rejected + counts.get("duplicates", 0))
+        share = rejected / counts.get("read", counts["events"] + rejected + counts.get("duplicates", 0))
         told = f"{words.count(rejected)} rows of the log ({words.rate(share)}) were rejected; rejected.parquet says why."
         found.append(Note(WARNING, told))
     found += [Note(NOTE, told.format(words.count(counts[name]))) for name, told in COUNTED.items() if counts.get(name)]

@@ -37,8 +37,16 @@ def origin(record: Record) -> str:
 
 
 def asked(record: Record) -> list[str]:
-    """How the sessions were cut, where it is not in OTTO's way."""
-    return [ASKED[cut]] if (cut := record.split.get("cut")) in ASKED else []
+    """What split: auto chose, and how the sessions were cut, where it is not in OTTO's way."""
+    chosen = record.metrics["events"].get("split")
+    cut = record.split.get("cut")
+    told = [] if chosen is None else [f"split: auto chose {_settings(chosen)}, because {chosen['because']}."]
+    return [*told, ASKED[cut]] if cut in ASKED else told
+
+
+def _settings(chosen: dict) -> str:
+    parts = {name: found for name, found in chosen.items() if isinstance(found, dict)}
+    return ", ".join(f"{name}: {{{', '.join(f'{k}: {v}' for k, v in found.items())}}}" for name, found in parts.items())
 
 
 def periods(record: Record) -> Table:
