@@ -8,6 +8,7 @@ import time
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from otto_gpu.config import known_configs, load_config
 from otto_gpu.device import choose_device
@@ -333,12 +334,17 @@ def test_too_many_bad_rows_stop_the_run_and_leave_nothing_half_written(tmp_path)
     config, run_dir = write_config(tmp_path / "mine.yaml", of_file()), tmp_path / "run"
     line = said(called("--config", config, "--data", data, "--run-dir", run_dir))
     assert re.search(rf"{data}:\d+: ", line) and "events.max_rejected" in line and f"{run_dir}/rejected.parquet" in line
+    assert (run_dir / "run.log").read_text().splitlines()[-1].endswith(line)
     rejected = pq.read_table(run_dir / "rejected.parquet")
     assert rejected.column_names == ["file", "row", "reason", "text"] and len(rejected) >= 5
     for name in ("events", "labels", "official", "matrices", "manifests/events.json", "submission.csv"):
         assert not (run_dir / name).exists()
     # and allowed, they are counted
     allowed = of_file(events={"max_rejected": 0.1})
+    assert run_pipeline(allowed | {"split": "auto"}, data=data, run_dir=run_dir, to_stage="events").ran == ["events"]
+    assert load_config(run_dir / "config.yaml").split.auto
+    chosen = (run_dir / "config.yaml").read_text().partition("as it is:\n")[2].replace("# ", "")
+    assert {"cut", "by", "test_days", "validation_days"} == set(yaml.safe_load(chosen)["split"])
     assert run_pipeline(allowed, data=data, run_dir=run_dir, to_stage="events").ran == ["events"]
     assert json.loads((run_dir / "events/summary.json").read_text())["counts"]["rejected"] == len(rejected)
     assert pq.read_table(run_dir / "rejected.parquet").equals(rejected)

@@ -78,7 +78,7 @@ def answers(periods: dict[str, Period], targets: TargetsConfig) -> str:
         found = "no answers"
         if period.labels is not None:
             numbers = np.bincount(period.labels.type, minlength=len(targets.types))
-            found = ", ".join(f"{numbers[targets.code(t)]:,} {t}" for t in targets.names)
+            found = ", ".join(f"{t} {numbers[targets.code(t)]:,}" for t in targets.names)
         parts.append(f"{name}: {number_of(len(period.sessions), 'session')}, answers {found}")
     return "; ".join(parts)
 
