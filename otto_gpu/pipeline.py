@@ -255,7 +255,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         from otto_gpu.outcome import submission
 
         return submission.run(
-            folder, there, c.targets, c.blend, c.submission, c.events.columns.session, c.candidates.popular_days,
+            folder, there, c.targets, c.blend, c.submission, c.events.columns.session_name, c.candidates.popular_days,
             figures(there, vectors), dict(run.manifests), run.reporter, _resolved(c, data, device),
         )  # fmt: skip
 
@@ -298,7 +298,7 @@ def stages(config: Config, data: Path | None, run: Run, device: Device, workers:
         # metrics.json comes last: where it is, all of them are
         "submission": (
             ("previous", "submission.csv", "scores.parquet", "metrics.json"),
-            lambda: [dump(c.targets), dump(c.submission), c.events.columns.session],
+            lambda: [dump(c.targets), dump(c.submission), c.events.columns.session_name],
             submission,
         ),
         "report": (("report.html", "model_card.md"), lambda: None, report),

@@ -99,7 +99,7 @@ class Config(Section):
             named = ", ".join(self.targets.names)
             raise ValueError(f"submission.format: wide holds one list a session, but targets.weights names {named}: name one")
         places = {f"{self.submission.prefix}{place}" for place in range(1, self.targets.k + 1)}
-        session = self.events.columns.session
+        session = self.events.columns.session_name
         if self.submission.format == "wide" and session in places:
             raise ValueError(f"submission.prefix: the column {session!r} would hold sessions and items; choose another one")
         for name, text in self.embeddings.text.items():

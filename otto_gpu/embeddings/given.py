@@ -9,22 +9,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from otto_gpu.embeddings.model import Task, VectorModel, ready
 from otto_gpu.embeddings.model import in_turn as shared  # noqa: F401
 from otto_gpu.embeddings.settings import Given
 from otto_gpu.embeddings.vectors import normalised
 from otto_gpu.errors import UserError
-from otto_gpu.events.flat import read_flat
+from otto_gpu.events.flat import csv_options, read_flat
 from otto_gpu.events.ids import may_be_ids
-from otto_gpu.events.readers import format_of
+from otto_gpu.events.readers import format_of, shown_format
 from otto_gpu.events.readers.files import file_beside
+from otto_gpu.events.readers.opening import FAULTS
+from otto_gpu.events.readers.parquet import opened_parquet
+from otto_gpu.events.readers.text import Opening, TextStream, last_row, line_pieces
 from otto_gpu.events.stage import load_ids
 from otto_gpu.run.progress import Reporter
 
 ROWS = 1 << 16  # at a time
 CSV_BYTES = 16 << 20  # at a time
+OPENING = Opening(quoted=True)
 MOST_DIMENSIONS = 1 << 14
 Pieces = Iterator[tuple[pa.Array, np.ndarray]]  # (own ids, float32 [n, dim])
 
@@ -105,12 +108,11 @@ def _pieces(paths: list[Path], config: Given, key: str) -> Pieces:
     if config.ids is not None:
         yield from _array(*paths, config, key)
         return
-    file, kind = paths[0], format_of(paths[0])
-    if kind not in ("csv", "parquet"):
-        raise UserError(f"{file} ({key}): expected a name that ends in .npy, .csv or .parquet")
+    file = paths[0]
     try:
+        kind = _kind(file, key)
         yield from (_csv if kind == "csv" else _parquet)(file, config, key)
-    except (OSError, EOFError, pa.ArrowException) as error:
+    except FAULTS as error:
         raise UserError(f"{file}: cannot be read as vectors ({key}): {str(error).splitlines()[0]}") from error
 
 
@@ -150,16 +152,24 @@ def _ids(file: Path, config: Given, key: str) -> pa.Array:
 
 
 def _names(file: Path, config: Given, key: str) -> list[str]:
-    kind = format_of(file)
+    try:
+        if _kind(file, key) == "parquet":
+            with opened_parquet(file) as source:
+                return source.schema_arrow.names
+        return _csv_options(file, config)[0]
+    except FAULTS as error:
+        raise UserError(f"{file}: cannot be read ({key}): {str(error).splitlines()[0]}") from error
+
+
+def _kind(file: Path, key: str) -> str:
+    kind = format_of(file) or shown_format(file)
     if kind not in ("csv", "parquet"):
         raise UserError(f"{file} ({key}): expected a name that ends in .npy, .csv or .parquet")
-    try:
-        if kind == "parquet":
-            return pq.read_schema(file).names
-        with pa.csv.open_csv(file, parse_options=pa.csv.ParseOptions(delimiter=config.delimiter)) as head:
-            return head.schema.names
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{file}: cannot be read ({key}): {str(error).splitlines()[0]}") from error
+    return kind
+
+
+def _csv_options(file: Path, config: Given) -> tuple[list[str], dict]:
+    return csv_options(file, next(line_pieces(file, CSV_BYTES, last_row, OPENING), (1, b""))[1], config.delimiter)
 
 
 def _column_of_ids(file: Path, names: list[str], config: Given, key: str) -> str:
@@ -172,25 +182,22 @@ def _column_of_ids(file: Path, names: list[str], config: Given, key: str) -> str
 
 
 def _csv(file: Path, config: Given, key: str) -> Pieces:
-    names = _names(file, config, key)
+    names, options = _csv_options(file, config)
     column = _column_of_ids(file, names, config, key)
     numbers = [name for name in names if name != column]
     if len(set(names)) < len(names) or len(numbers) > MOST_DIMENSIONS:
         raise UserError(f"{file}: expected a column of ids and one per dimension, each with a name of its own ({key})")
-    options = {
-        "read_options": pa.csv.ReadOptions(block_size=CSV_BYTES),
-        "parse_options": pa.csv.ParseOptions(delimiter=config.delimiter),
-        "convert_options": pa.csv.ConvertOptions(
-            column_types={column: pa.string()} | dict.fromkeys(numbers, pa.float32()), strings_can_be_null=False
-        ),
-    }
-    with pa.csv.open_csv(file, **options) as batches:
+    options["read_options"].block_size = CSV_BYTES
+    convert = pa.csv.ConvertOptions(
+        column_types={column: pa.string()} | dict.fromkeys(numbers, pa.float32()), strings_can_be_null=False
+    )
+    with pa.csv.open_csv(TextStream(file, OPENING), convert_options=convert, **options) as batches:
         for batch in batches:
             yield _checked(batch[column], file, column, key), _stacked([batch[name] for name in numbers])
 
 
 def _parquet(file: Path, config: Given, key: str) -> Pieces:
-    with pq.ParquetFile(file) as source:
+    with opened_parquet(file) as source:
         schema = source.schema_arrow
         column = _column_of_ids(file, schema.names, config, key)
         numbers = [name for name in schema.names if name != column]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from otto_gpu.events.settings import SPLITS
+from otto_gpu.events.settings import DELIMITER, SPLITS, Delimiter
 from otto_gpu.needs import Need
 from otto_gpu.schema import Name, Section, dump_with_removed, merge_packaged
 
@@ -115,7 +115,7 @@ class Given(Section):
     ids: str | None = Field(
         None, description="for .npy: the file that names the items of the rows, in their order: .npy, CSV or Parquet"
     )
-    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
+    delimiter: Delimiter = Field(None, description=DELIMITER)
 
     @model_validator(mode="after")
     def _ids_of_rows(self):

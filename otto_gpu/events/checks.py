@@ -164,7 +164,8 @@ class Checker:
         """The column as a dictionary of int64 or strings; a rejected row's id is any."""
         column = encoded(column)
         words, broken = _as_text(column.dictionary)
-        absent = pc.equal(words, "").to_numpy(zero_copy_only=False) if empty_is_missing and len(words) else None
+        may_be_empty = empty_is_missing and len(words) and pa.types.is_string(words.type)
+        absent = pc.equal(words, "").to_numpy(zero_copy_only=False) if may_be_empty else None
         if pa.types.is_uint64(words.type):
             large = pc.greater(words, pa.scalar(np.iinfo(np.int64).max, words.type)).to_numpy(zero_copy_only=False)
             faults.mark_words(column, large, f"{name}: {OUTSIDE_INT64}")
@@ -184,7 +185,7 @@ class Checker:
             column = column.dictionary_decode()
         column, broken = _as_text(column)
         absent = column.is_null()
-        if empty_is_missing:
+        if empty_is_missing and pa.types.is_string(column.type):
             absent = pc.or_(absent, pc.equal(column, ""))
         absent = absent.to_numpy(zero_copy_only=False)
         faults.mark(absent, missing(TS))

@@ -18,7 +18,7 @@ from otto_gpu.events.left_out import left_out
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.prepare import prepare, split_prepared
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
-from otto_gpu.events.readers.files import beside, files_beside
+from otto_gpu.events.readers.files import beside, files_beside, names_of
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.synthetic import synthetic_log
@@ -73,8 +73,11 @@ def load(
         raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
     result = prepared.result
     log, counts = result.log, result.counts
+    for note in result.notes:
+        reporter.say(f"  {note}")
     if events.test_file is not None and data is not None and data.is_dir() and result.from_test_file is None:
-        reporter.say(f"  {data / events.test_file}: no such file (events.test_file): the test period is cut from the log")
+        named = names_of(events.test_file)
+        reporter.say(f"  {data}: no file {named} (events.test_file): the test period is cut from the log")
     if lacking := [name for name in events.context if name not in log.context]:
         raise UserError(f"events.context: a generated log has no column {lacking[0]!r}; leave it out")
     table = result.items if items is None else _items(data, items, log, reporter)

@@ -1,10 +1,9 @@
-"""From a path to one event log: JSONL (the official OTTO format), CSV or Parquet; a file, a folder or a pattern."""
+"""From a path to one event log: what the readers find in the files, checked and put together."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +13,12 @@ import pyarrow.compute as pc
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION
 from otto_gpu.errors import UserError
 from otto_gpu.events.attributes import ItemTable
-from otto_gpu.events.checks import Checker, Events, Piece, Rejections
+from otto_gpu.events.checks import Checker, Events, Rejections
 from otto_gpu.events.ids import dense_ids, join_ids
 from otto_gpu.events.log import EventLog
-from otto_gpu.events.readers import Reader
-from otto_gpu.events.readers.files import data_files, reader_of, test_file_of
+from otto_gpu.events.readers import pieces_of
+from otto_gpu.events.readers.files import data_files, readers_of, test_files_of
+from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.typed import join_codes
 
@@ -46,7 +46,8 @@ class ReadResult:
     (dropped: at or after events.before), earlier (dropped: before events.after), unsampled (dropped: their session is outside
     events.sample_sessions), files, and types: {name: events}. from_test_file: bool
     [n_sessions], whether a session came from events.test_file; None where there is no such file. items: what a generated log
-    says of its items. context: the values of the codes of log.context, by column.
+    says of its items. context: the values of the codes of log.context, by column. notes: what was found in the files that the
+    user should know, a sentence each.
     """
 
     log: EventLog
@@ -55,6 +56,7 @@ class ReadResult:
     from_test_file: np.ndarray | None
     items: ItemTable | None = None
     context: dict[str, pa.Array] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_log(
@@ -75,24 +77,26 @@ def read_log(
     """
     config = config.model_copy(update={"types": config.type_names(targets.types)})
     files = data_files(path, config, beside)
-    reader = reader_of(files, config)
-    if reader.name == "jsonl" and config.extra:
-        raise UserError("events.extra: further columns can be read from CSV and Parquet only, not from JSONL")
+    if rows is not None and len(files) > MANY_FILES:
+        files = [files[i] for i in np.linspace(0, len(files) - 1, MANY_FILES).astype(int)]
+    readers = readers_of(files, config)
+    if config.extra and not all(reader.extra for reader in readers.values()):
+        raise UserError("events.extra: further columns are not read from JSONL with a session a line")
     taken = [name for i, name in enumerate(config.extra) if name in (*EVENT_COLUMNS, *config.extra[:i])]
     if taken:
         raise UserError(f"events.extra: the log has a column {taken[0]!r} already; name every further column once")
-    if rows is not None and len(files) > MANY_FILES:
-        files = [files[i] for i in np.linspace(0, len(files) - 1, MANY_FILES).astype(int)]
     check = Checker(config, targets)
-    test_file = test_file_of(path, config)
+    reading = Reading.of(files, config, bare)
+    test_files = test_files_of(path, config)
     parts: list[Events] = []
     n_train = None  # events before the test file, which comes last
     seen = 0
     id_kinds: dict[str, tuple[bool, Path]] = {}
     for file in files:
-        if file == test_file:
+        if n_train is None and file in test_files:
             n_train = sum(len(part.ts) for part in parts)
-        for piece in _pieces(file, reader, config, bare):
+        reader = readers[file]
+        for piece in pieces_of(file, reader, reading):
             seen += len(piece.rows)
             events = check(file, piece, text_ids=reader.text_ids)
             if not reader.text_ids and len(events.ts):
@@ -103,14 +107,8 @@ def read_log(
             if rows is not None and seen >= rows:
                 break
     _stop_if_too_many(check.rejections, sum(part.read for part in parts), config)
-    return _assemble(parts, files, n_train, check.rejections, config, targets, reader.text_ids)
-
-
-def _pieces(file: Path, reader: Reader, config: EventsConfig, bare: bool) -> Iterator[Piece]:
-    try:
-        yield from reader.read(file, config, bare)
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise UserError(f"{file}: cannot be read as {reader.name}: {str(error).splitlines()[0]}") from error
+    result = _assemble(parts, files, n_train, check.rejections, config, targets, list(readers.values()))
+    return replace(result, notes=list(reading.notes))
 
 
 def _same_kind(seen: dict[str, tuple[bool, Path]], file: Path, events: Events) -> None:
@@ -133,19 +131,20 @@ def _stop_if_too_many(rejections: Rejections, read: int, config: EventsConfig) -
         raise TooManyRejected(message, rejections.table(), dict(rejections.reasons), n + read)
 
 
-def _assemble(parts, files, n_train, rejections, config, targets, text_ids) -> ReadResult:
+def _assemble(parts, files, n_train, rejections, config, targets, readers) -> ReadResult:
     told = ("read", "later", "earlier", "unsampled", "no_numbers")
     read, later, earlier, unsampled, no_numbers = (sum(getattr(p, name) for p in parts) for name in told)
     parts[:] = [part for part in parts if len(part.ts)]  # in place: the caller's list keeps nothing either
     if not parts:
-        why = f"{rejections.count:,} rows rejected"
+        why = f"{rejections.count:,} rows rejected" if rejections.count else f"the file{'s are' if files[1:] else ' is'} empty"
         if read:
             told = {"lie at or after events.before": later, "lie before events.after": earlier}
             told["are of sessions outside events.sample_sessions"] = unsampled
             why = ", ".join(f"{n:,} of {read:,} {what}" for what, n in told.items() if n)
         raise UserError(f"{files[0]}: no events to work with in {len(files)} file(s): {why}")
-    extra = _join_extra([part.extra for part in parts], text_ids) if config.extra else None
+    extra = _join_extra([part.extra for part in parts], all(r.name == "csv" for r in readers)) if config.extra else None
     context, dictionaries = _join_context(parts, config)
+    text_ids = any(reader.text_ids for reader in readers)
     # column by column, so that the pieces of one go before the next one is put together
     columns = {name: [getattr(part, name) for part in parts] for name in ("session", "aid", "ts", "type")}
     parts.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,24 +17,55 @@ GENERATED_ITEMS = {
     "synthetic_news": {"category_id": "code", "created_at_ts": "time", "words_count": "number", "title": "text"},
 }
 GENERATED = ("synthetic", *GENERATED_ITEMS)
+Delimiter = Annotated[str, Field(min_length=1, max_length=3)] | None
+DELIMITER = "between the values of a CSV; null: a comma, or the tab, semicolon or bar that the first row shows"
+
+
+Column = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=0, strict=True)]
 
 
 class ColumnNames(Section):
-    """How the user's log calls its columns."""
+    """How the user's log calls its columns: by name or, in files without a header, by place, from 0 on. In JSONL and Parquet
+    user.id is the field id of the column user."""
 
-    session: str = Field("session", description="who acts: integers or text")
-    aid: str = Field("aid", description="the item: integers or text")
-    ts: str = Field("ts", description="the time, in ts_unit")
-    type: str | None = Field("type", description="null: the log has no such column, see default_type")
+    session: Column | list[Column] = Field(
+        "session", description="who acts: integers or text; a list: what stands in several columns together is one id"
+    )
+    aid: Column = Field("aid", description="the item: integers or text")
+    ts: Column = Field("ts", description="the time, in ts_unit")
+    type: Column | None = Field("type", description="null: the log has no such column, see default_type")
+
+    @field_validator("session")
+    @classmethod
+    def _of_several(cls, value):
+        if isinstance(value, list) and (not value or len(set(value)) < len(value)):
+            raise ValueError("a list names one column or several, each once")
+        return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+    @property
+    def session_name(self) -> str:
+        """What a table calls its column of sessions."""
+        return self.session if isinstance(self.session, str) else "session"
+
+    @property
+    def all(self) -> dict[Column, str]:
+        """{column: which of the event's it is}"""
+        return {
+            column: name
+            for name, columns in self
+            for column in (columns if isinstance(columns, list) else [columns])
+            if column is not None
+        }
 
 
 class EventsConfig(Section):
-    """How to read the log. For `jsonl` (the official OTTO format) the column names are fixed by the format."""
+    """How to read the log. The official OTTO format, a session a line of JSON, has names of its own for its columns."""
 
     format: Literal["auto", "jsonl", "csv", "parquet", "synthetic", "synthetic_news"] = Field(
         "auto",
-        description="auto: as the files' names end; synthetic: a generated log of a shop, which takes no data; synthetic_news: "
-        "one of a news portal, with attributes of its articles and columns of context",
+        description="auto: as the files' names end or, where these say nothing, as they begin; jsonl: a session a line, as "
+        "OTTO's, or an event a line; csv: with any delimiter; synthetic: a generated log of a shop, which takes no data; "
+        "synthetic_news: one of a news portal, with attributes of its articles and columns of context",
     )
     columns: ColumnNames = ColumnNames()
     ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
@@ -52,9 +83,26 @@ class EventsConfig(Section):
         description="column -> code (categories: integers or text) or number: what the log says of every event besides, such "
         "as the device; in JSONL, keys of the events",
     )
-    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
-    train_file: str | None = Field(None, description="within a data folder: only this file holds the log")
-    test_file: str | None = Field(None, description="within a data folder: truncated sessions to predict, where it exists")
+    delimiter: Delimiter = Field(None, description=DELIMITER)
+    header: Literal["auto"] | bool = Field(
+        "auto",
+        description="of a CSV: whether its first row names its columns; auto: where `columns` are names; further files "
+        "may lack what the first one has",
+    )
+    encoding: str = Field(
+        "auto",
+        description="of text; auto: as each file's mark says, else UTF-8 or, where it is not, cp1252; or one of Python's, such "
+        "as latin-1",
+    )
+    train_file: str | list[str] | None = Field(
+        None,
+        description="within a data folder: only this file, folder or pattern holds the log; of several the first that is there",
+    )
+    test_file: str | list[str] | None = Field(
+        None,
+        description="within a data folder: truncated sessions to predict, where it exists: a file, a folder or a pattern; of "
+        "several the first that is there",
+    )
     chunk_bytes: int = Field(32 << 20, ge=1 << 10, le=MOST_BYTES, description="size of the pieces in which text is read")
     test_answers: str | None = Field(
         None,
@@ -77,6 +125,16 @@ class EventsConfig(Section):
     def _keys_are_text(cls, value):
         return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
 
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str):
+        try:
+            if value != "auto":
+                "a".encode(value).decode(value)
+            return value
+        except (LookupError, UnicodeError):  # what Python has besides encodings of text, such as rot13, is no encoding either
+            raise ValueError(f"no encoding is called {value!r}; such as utf-8, utf-16, cp1252, latin-1") from None
+
     @field_validator("context")
     @classmethod
     def _further(cls, value: dict):
@@ -87,7 +145,7 @@ class EventsConfig(Section):
 
     @model_validator(mode="after")
     def _apart(self):
-        columns = {name: key for key, name in self.columns.model_dump().items()}
+        columns = self.columns.all
         for name in self.context:
             if name in self.extra:
                 raise ValueError(f"{name!r} is named in extra and in context; name it once")
@@ -133,7 +191,7 @@ class ItemsConfig(Section):
         {}, description="column -> code (categories: integers or text), number, time or text; others are not read"
     )
     time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("ms", description="of the columns of kind time")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="between the values of a CSV")
+    delimiter: Delimiter = Field(None, description=DELIMITER)
 
     @model_validator(mode="after")
     def _apart(self):

@@ -67,7 +67,7 @@ def test_without_a_file_there_are_no_labels_and_a_changed_one_is_another_run(tmp
     assert len(run(tmp_path, folder)[0].labels) == 1
     (folder / "test.csv").rename(folder / "typo")
     run(tmp_path, folder)
-    assert "test.csv: no such file (events.test_file): the test period is cut from" in (tmp_path / "run/run.log").read_text()
+    assert "no file 'test.csv' (events.test_file): the test period is cut from" in (tmp_path / "run/run.log").read_text()
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,13 @@ def test_the_good_events_of_a_line_stay_and_empty_sessions_are_no_error(tmp_path
 
 def test_bytes_that_are_not_utf8(tmp_path):
     path = tmp_path / "log.jsonl"
-    path.write_bytes(GOOD.encode() + b"\n" + GOOD.replace("clicks", "cl#").encode().replace(b"#", b"\xff") + b"\n")
+    note = GOOD.replace('"session"', '"n\u00f6te":1,"session"').encode()
+    path.write_bytes(note + b"\n" + GOOD.replace("clicks", "cl#").encode().replace(b"#", b"\xff") + b"\n")
     assert rejected(read(path)) == [(2, "not UTF-8")]
     table = tmp_path / "log.csv"
-    table.write_bytes(b"session,aid,ts,type,note\n1,1,1,clicks,a\n\xff,1,1,clicks,a\n1,\xff,2,clicks,a\n1,3,3,clicks,\xff\n")
+    table.write_bytes(
+        b"session,aid,ts,type,note\n1,1,1,clicks,\xc3\xb6\xc3\xb6\xc3\xb6\n\xff,1,1,clicks,a\n1,\xff,2,clicks,a\n1,3,3,clicks,\xff\n"
+    )
     result = read(table)
     assert rejected(result) == [(3, "session: not UTF-8"), (4, "aid: not UTF-8")]
     assert [e[1] for e in rows(result)] == [1, 3]  # a column that nobody reads may be anything

@@ -2,40 +2,90 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Piece
-from otto_gpu.events.readers.delimited import read_csv
-from otto_gpu.events.readers.otto_jsonl import read_jsonl
-from otto_gpu.events.readers.parquet import read_parquet
+from otto_gpu.events.readers import delimited, otto_jsonl, parquet, records
+from otto_gpu.events.readers.delimiters import LINES, plainly
+from otto_gpu.events.readers.opening import FAULTS, HEAD, PACKED, head_of
+from otto_gpu.events.readers.reading import Reading
+from otto_gpu.events.readers.text import AUTO, Opening, blocks
 from otto_gpu.events.settings import EventsConfig
+
+SESSIONS = re.compile(rb'"events"\s*:\s*\[')  # a line of the official format
 
 
 @dataclass(frozen=True)
 class Reader:
-    """suffixes: how its files' names end; text_ids: its ids come as text whether they are integers or not; read(file, config,
-    bare): the file's pieces, bare as read_log's."""
+    """name: what the user knows it by; suffixes: how its files' names end; text_ids: its ids come as text whether they are
+    integers or not; extra: it has further columns; read(file, reading): the file's pieces."""
 
     name: str
     suffixes: tuple[str, ...]
     text_ids: bool
-    read: Callable[[Path, EventsConfig, bool], Iterator[Piece]]
+    read: Callable[[Path, Reading], Iterator[Piece]]
+    extra: bool = True
 
 
 READERS = {
-    reader.name: reader
-    for reader in (
-        Reader("jsonl", ("jsonl", "json", "ndjson"), False, read_jsonl),
-        Reader("csv", ("csv",), True, read_csv),
-        Reader("parquet", ("parquet", "pq"), False, read_parquet),
-    )
+    "jsonl": Reader("jsonl", ("jsonl", "json", "ndjson", "jsonlines", "jl"), False, otto_jsonl.read_sessions, extra=False),
+    "records": Reader("jsonl", (), True, records.read_records),
+    "csv": Reader("csv", delimited.SUFFIXES, True, delimited.read_csv),
+    "parquet": Reader("parquet", parquet.SUFFIXES, False, parquet.read_parquet),
 }
+FORMATS = tuple(dict.fromkeys(reader.name for reader in READERS.values()))
 
 
 def format_of(file: Path) -> str | None:
-    """The reader's name, as the file's name ends; None where that says nothing."""
-    suffix = Path(file.stem).suffix if file.suffix == ".gz" else file.suffix
-    found = next((name for name, reader in READERS.items() if suffix[1:].lower() in reader.suffixes), None)
-    return None if file.suffix == ".gz" and found == "parquet" else found
+    """A reader's name, as the file's name ends; None where that says nothing."""
+    while file.suffix.lower() in PACKED:
+        file = file.with_suffix("")
+    suffix = file.suffix[1:].lower()
+    return next((reader.name for reader in READERS.values() if suffix in reader.suffixes), None)
+
+
+def shown_format(file: Path, encoding: str = AUTO) -> str | None:
+    """A reader's name as the content begins, None where that says nothing: a key of READERS."""
+    if head_of(file).startswith(parquet.MAGIC):
+        return "parquet"
+    text = next(blocks(file, HEAD, Opening(encoding)), b"")
+    whole = text[: text.rfind(b"\n") + 1] or text
+    if text.lstrip()[:1] in (b"{", b"["):
+        return "jsonl" if SESSIONS.search(text) or not any(records.objects_of(whole)) else "records"
+    lines = [line.decode(errors="replace") for line in whole.splitlines()[:LINES] if line.strip()]
+    return "csv" if lines and plainly(lines) else None
+
+
+def reader_of(file: Path, config: EventsConfig) -> Reader:
+    """The one that reads this file: that of events.format, else as its name ends or, where that says nothing or says what it
+    plainly is not, as its content begins. UserError where neither says it."""
+    named = config.format if config.format in FORMATS else format_of(file)
+    if named == "parquet":
+        return READERS[named]
+    shown = shown_format(file, config.encoding)
+    if shown == "parquet" and config.format == named:
+        raise UserError(f"{file}: the file is Parquet and no {named}: set events.format to parquet, or to auto")
+    if shown == "parquet" or (named is None and shown is not None):
+        return READERS[shown]
+    if named is None:
+        raise unknown_format(file, "events.format")
+    return READERS[shown if named == "jsonl" and shown == "records" else named]
+
+
+def pieces_of(file: Path, reader: Reader, reading: Reading) -> Iterator[Piece]:
+    """UserError where the file is broken."""
+    try:
+        yield from reader.read(file, reading)
+    except FAULTS as error:
+        raise UserError(f"{file}: cannot be read as {reader.name}: {str(error).splitlines()[0]}") from error
+
+
+def unknown_format(file: Path, key: str) -> UserError:
+    return UserError(
+        f"{file}: the format shows neither in the name nor in how the file begins; set {key} to {', '.join(FORMATS[:-1])} or "
+        f"{FORMATS[-1]}"
+    )

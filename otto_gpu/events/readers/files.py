@@ -7,64 +7,147 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.readers import READERS, Reader, format_of
+from otto_gpu.events.readers import FORMATS, Reader, format_of, reader_of, shown_format, unknown_format
+from otto_gpu.events.readers.opening import FAULTS
 from otto_gpu.events.settings import EventsConfig, ItemsConfig
+
+NO_LOG = (".", "_")  # names that begin so are others' marks, as _SUCCESS
+SHOWN = 10  # names of files in a message
 
 
 def data_files(path: Path | str, config: EventsConfig, beside: Collection[Path] = ()) -> list[Path]:
-    """The files that hold the log, sorted; the test file, where there is one, last. beside: files that lie there and are no
-    part of it. Raises UserError if there are none."""
+    """The files that hold the log, sorted; those of events.test_file, where there are any, last. beside: files that lie there
+    and are no part of it. Raises UserError if there are none."""
     beside = {file.resolve() for file in beside}
     path = Path(path)
     if path.is_file():
         return [path]
     if path.is_dir():
-        files = _files_of_folder(path, config, beside)
+        files = _files_of_data(path, config, beside)
     elif glob.has_magic(str(path)):
-        files = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_file()]
-        files = [file for file in files if file.resolve() not in beside]
+        files = _files_of_pattern(path, config, beside)
         if not files:
             raise UserError(f"{path}: no file fits this pattern")
     else:
         raise UserError(f"{path}: no such file or folder; give a file, a folder or a pattern such as 'logs/*.parquet'")
-    reader_of(files, config)
+    _check_names(files, config)
     return files
 
 
-def _files_of_folder(folder: Path, config: EventsConfig, beside: set[Path]) -> list[Path]:
-    test = test_file_of(folder, config)
+def test_files_of(path: Path | str, config: EventsConfig) -> list[Path]:
+    """The files of events.test_file; none where it is not set or not there."""
+    return _first_of(Path(path), config.test_file, config) if Path(path).is_dir() else []
+
+
+def names_of(named: str | list[str]) -> str:
+    """What a setting calls a file, for a message."""
+    return " or ".join(map(repr, [named] if isinstance(named, str) else named))
+
+
+def _files_of_data(folder: Path, config: EventsConfig, beside: set[Path]) -> list[Path]:
+    test = test_files_of(folder, config)
     if config.train_file is not None:
-        train = [folder / config.train_file]
-        if not train[0].is_file():
-            there = ", ".join(sorted(f.name for f in folder.iterdir())[:10]) or "nothing"
-            raise UserError(f"{folder}: no file {config.train_file!r} (events.train_file); the folder holds: {there}")
-    else:
-        wanted = [config.format] if config.format in READERS else list(READERS)
-        train = [f for f in sorted(folder.iterdir()) if f.is_file() and not f.name.startswith(".") and format_of(f) in wanted]
-        train = [f for f in train if f != test and f.resolve() not in beside]
+        train = [file for file in _first_of(folder, config.train_file, config) if file not in test]
         if not train:
-            raise UserError(f"{folder}: the folder holds no {', '.join(wanted)} file; give a file or a pattern")
-    return train + ([test] if test is not None else [])
+            there = ", ".join(sorted(f.name for f in folder.iterdir())[:SHOWN]) or "nothing"
+            raise UserError(f"{folder}: no file {names_of(config.train_file)} (events.train_file); the folder holds: {there}")
+    else:
+        train = _files_of_folder(folder, config, beside | {file.resolve() for file in test})
+    return train + test
 
 
-def test_file_of(path: Path | str, config: EventsConfig) -> Path | None:
-    if config.test_file is None or not Path(path).is_dir():
-        return None
-    file = Path(path) / config.test_file
-    return file if file.is_file() else None
+def _first_of(folder: Path, named: str | list[str] | None, config: EventsConfig) -> list[Path]:
+    """The files of the first of these names that is there: a file, a folder or a pattern."""
+    for name in [named] if isinstance(named, str) else named or []:
+        path = folder / name
+        if path.is_file():
+            return [path]
+        found = _files_of_folder(path, config, set()) if path.is_dir() else []
+        if not found and glob.has_magic(name):
+            found = _files_of_pattern(Path(glob.escape(str(folder))) / name, config, set())
+        if found:
+            return found
+    return []
 
 
-def reader_of(files: list[Path], config: EventsConfig) -> Reader:
-    """The one that reads all of these files: that of events.format, else as their names end. UserError where they differ."""
-    if config.format in READERS:
-        return READERS[config.format]
+def _files_of_folder(folder: Path, config: EventsConfig, beside: set[Path]) -> list[Path]:
+    """Those that lie in it; where none does, those of the folders in it, at any depth."""
+    wanted = [config.format] if config.format in FORMATS else list(FORMATS)
+    here = [file for file in sorted(folder.iterdir()) if _may_be_log(file, folder, beside)]
+    below = [] if _named(here, wanted) else [f for f in sorted(folder.rglob("*")) if _may_be_log(f, folder, beside)]
+    for files in (here, below):
+        if found := _named(files, wanted) or _shown(files, wanted, config):
+            return found
+    raise UserError(f"{folder}: the folder holds no {', '.join(wanted)} file; give a file or a pattern such as '**/*.parquet'")
+
+
+def _may_be_log(file: Path, folder: Path, beside: set[Path]) -> bool:
+    return (
+        not any(part.startswith(NO_LOG) for part in file.relative_to(folder).parts)
+        and file.is_file()
+        and file.resolve() not in beside
+    )
+
+
+def _named(files: list[Path], wanted: list[str]) -> list[Path]:
+    return [file for file in files if format_of(file) in wanted]
+
+
+def _shown(files: list[Path], wanted: list[str], config: EventsConfig) -> list[Path]:
+    """Those whose names say nothing and whose content says it."""
+    found = []
+    for file in files:
+        try:
+            shown = shown_format(file, config.encoding)
+        except (UserError, *FAULTS):  # an archive, something broken: no log
+            continue
+        if shown is not None and ("jsonl" if shown == "records" else shown) in wanted:
+            found.append(file)
+    return found
+
+
+def _files_of_pattern(pattern: Path, config: EventsConfig, beside: set[Path]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for name in sorted(glob.glob(str(pattern), recursive=True)):
+        path = Path(name)
+        if path.name.startswith(NO_LOG) and not pattern.name.startswith(NO_LOG):
+            continue
+        if path.is_file() and path.resolve() not in beside:
+            found[path] = None
+        elif path.is_dir() and not pattern.match("**"):
+            found |= dict.fromkeys(_files_of_folder(path, config, beside))
+    return list(found)
+
+
+def readers_of(files: list[Path], config: EventsConfig) -> dict[Path, Reader]:
+    """The reader of each file. UserError where they are of more than one format, or cannot be read at all."""
+    found = {}
+    for file in files:
+        try:
+            found[file] = reader_of(file, config)
+        except FAULTS as error:
+            kind = config.format if config.format in FORMATS else format_of(file)
+            raise UserError(f"{file}: cannot be read{f' as {kind}' if kind else ''}: {str(error).splitlines()[0]}") from error
+    _check_one({reader.name: file for file, reader in reversed(found.items())})
+    return found
+
+
+def _check_names(files: list[Path], config: EventsConfig) -> None:
+    """UserError where the files are of more than one format, as their names say."""
+    if config.format in FORMATS:
+        return
     found = {format_of(file): file for file in reversed(files)}
-    if None in found:
-        raise UserError(f"{found[None]}: the format does not show in the name; set events.format to jsonl, csv or parquet")
+    if None in found and shown_format(found[None], config.encoding) is None:
+        raise unknown_format(found[None], "events.format")
+    found.pop(None, None)
+    _check_one(found)
+
+
+def _check_one(found: dict[str, Path]) -> None:
     if len(found) > 1:
         names = ", ".join(f"{file.name} ({kind})" for kind, file in sorted(found.items()))
-        raise UserError(f"{files[0].parent}: files of more than one format: {names}; set events.format to the one to read")
-    return READERS[next(iter(found))]
+        folder = found[min(found)].parent
+        raise UserError(f"{folder}: files of more than one format: {names}; set events.format to the one to read")
 
 
 def beside(data: Path | str, name: str) -> Path:

@@ -19,11 +19,12 @@ import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.events.checks import LATE_TS, NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, Piece, missing
+from otto_gpu.events.readers.reading import Reading
+from otto_gpu.events.readers.records import BROKEN_JSON, NOT_AN_OBJECT, json_pieces
 from otto_gpu.events.readers.scan import scan
-from otto_gpu.events.readers.text import is_utf8, json_column, last_line, line_pieces, split_lines
+from otto_gpu.events.readers.text import is_utf8, json_column, split_lines
 from otto_gpu.events.settings import EventsConfig
 
-BROKEN_JSON = "broken JSON"
 INT64 = np.iinfo(np.int64)
 INTEGER = re.compile("0|-?[1-9][0-9]*")
 ARROW = {int: pa.int64(), str: pa.string()}
@@ -55,11 +56,10 @@ class Kinds:
         return None
 
 
-def read_jsonl(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[Piece]:
-    """Pieces of about config.chunk_bytes; ids of another kind than those of the first good line are rejected. bare: as
-    read_log's."""
-    kinds = None
-    for first, text in line_pieces(file, config.chunk_bytes, last_line):
+def read_sessions(file: Path, reading: Reading) -> Iterator[Piece]:
+    """Ids of another kind than those of the first good line are rejected."""
+    config, kinds = reading.config, None
+    for first, text in json_pieces(file, config.chunk_bytes, reading.opening(quoted=False)):
         kinds = kinds or Kinds.sniff(text, config)
         if kinds is None or kinds.iso or config.context or not is_utf8(text):
             lines = split_lines(text)
@@ -152,7 +152,7 @@ def _in_order(plain: Piece, rest: Piece) -> Piece:
 
 def _fault_of_record(record, kinds: Kinds) -> str | None:
     if not isinstance(record, dict):
-        return "not an object"
+        return NOT_AN_OBJECT
     if "events" not in record and AID in record:
         return _fault_of_id(record.get(SESSION), SESSION, kinds.session)
     if record.get("events") is None:

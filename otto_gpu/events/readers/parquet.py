@@ -1,41 +1,84 @@
-"""Parquet with one event per row, as pieces of raw columns."""
+"""Parquet with one event per row, as pieces of raw columns of whatever kind the file holds."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from otto_gpu.columns import AID, SESSION
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Piece
 from otto_gpu.events.ids import may_be_ids
-from otto_gpu.events.readers.columns import find_columns, piece_of
-from otto_gpu.events.settings import EventsConfig
+from otto_gpu.events.readers.columns import find_columns, piece_of, wanted_columns
+from otto_gpu.events.readers.opening import opened
+from otto_gpu.events.readers.reading import Reading
 
+SUFFIXES = ("parquet", "pq", "parq")
+MAGIC = b"PAR1"
 ROW_BYTES = 32  # about what a row of session, aid, ts and type takes in memory
 
 
-def read_parquet(file: Path, config: EventsConfig, bare: bool = False) -> Iterator[Piece]:
-    """bare: as read_log's."""
-    with pq.ParquetFile(file) as source:
-        schema = source.schema_arrow
-        wanted = find_columns(file, schema.names, config, bare)
-        for name in (SESSION, AID):
-            _check_id_kind(file, name, schema.field(wanted[name]))
+@contextmanager
+def opened_parquet(file: Path) -> Iterator[pq.ParquetFile]:
+    """The file; one that is packed is unpacked in memory."""
+    with open(file, "rb") as stream:
+        plain = stream.read(len(MAGIC)) == MAGIC
+    if plain:
+        with pq.ParquetFile(file) as source:
+            yield source
+        return
+    with opened(file) as stream:
+        content = stream.read()
+    with pq.ParquetFile(io.BytesIO(content)) as source:
+        yield source
+
+
+def read_parquet(file: Path, reading: Reading) -> Iterator[Piece]:
+    if not file.stat().st_size:
+        return
+    with opened_parquet(file) as source:
+        if not source.metadata.num_rows:  # whose columns may be of any kind, or missing
+            return
+        fields = dict.fromkeys(_names(source.schema_arrow, ""), None)
+        names = [*source.schema_arrow.names, *(name for name in fields if name not in source.schema_arrow.names)]
+        wanted = wanted_columns(reading)
+        places = find_columns(file, names, wanted, reading.folders.get(file, {}))
+        paths = {key: names[i] for key, i in places.columns.items()}
+        for key in (SESSION, AID):
+            if key in paths and paths[key] in source.schema_arrow.names:
+                _check_id_kind(file, key, source.schema_arrow.field(paths[key]))
         first = 0
-        columns = [schema.names[i] for i in wanted.values()]
-        for batch in source.iter_batches(max(1, config.chunk_bytes // ROW_BYTES), columns=list(dict.fromkeys(columns))):
-            found = {name: batch.column(batch.schema.names.index(schema.names[i])) for name, i in wanted.items()}
+        size = max(1, reading.config.chunk_bytes // ROW_BYTES)
+        for batch in source.iter_batches(size, columns=list(dict.fromkeys(paths.values()))):
+            found = {key: _column(batch, path) for key, path in paths.items()}
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
             first += batch.num_rows
-            yield piece_of(found, config, rows, [])
+            yield piece_of(found, reading.config, rows, [], places.given)
 
 
 def _check_id_kind(file: Path, name: str, column: pa.Field) -> None:
     if not may_be_ids(column.type):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
         raise UserError(f"{file}: column {column.name!r} (events.columns.{name}) is {kind}; ids must be integers or strings")
+
+
+def _names(schema, before: str) -> Iterator[str]:
+    """The columns, and the fields within them by their paths, user.id."""
+    for field in schema:
+        yield before + field.name
+        if pa.types.is_struct(field.type):
+            yield from _names(field.type, f"{before}{field.name}.")
+
+
+def _column(batch: pa.RecordBatch, path: str) -> pa.Array:
+    if path in batch.schema.names:
+        return batch.column(batch.schema.names.index(path))
+    name, *fields = path.split(".")
+    return pc.struct_field(batch.column(name), fields)

@@ -1,0 +1,182 @@
+"""JSONL with one event a line, {"user": {"id": 7}, "sku": "a", ...}, under any names, as pieces of raw columns.
+
+A piece is parsed by pyarrow where all of its lines are of one kind; one that it refuses is read again line by line with orjson,
+which finds every bad line and keeps the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
+
+from otto_gpu.columns import AID, EVENT_COLUMNS
+from otto_gpu.errors import UserError
+from otto_gpu.events.checks import NOT_UTF8, Piece
+from otto_gpu.events.readers.columns import NAMES_SHOWN, Wanted, piece_of, wanted_columns
+from otto_gpu.events.readers.reading import Reading
+from otto_gpu.events.readers.text import Opening, is_utf8, json_column, last_line, line_pieces, split_lines
+
+BROKEN_JSON = "broken JSON"
+NOT_AN_OBJECT = "not an object"
+BLOCK = 4 << 20
+LOOKED_AT = 1_000  # lines, for the names
+KINDS = {int: pa.int64(), str: pa.string(), float: pa.float64(), bool: pa.bool_()}
+Keys = tuple[str, ...]
+
+
+def json_pieces(file: Path, size: int, how: Opening) -> Iterator[tuple[int, bytes]]:
+    """(number of its first line, from 1; whole lines), also of a file that is one list, whose elements then are the lines."""
+    pieces = line_pieces(file, size, last_line, how)
+    for first, text in pieces:
+        if first == 1 and text.lstrip().startswith(b"["):
+            text += b"".join(more for _, more in pieces)
+            try:
+                listed = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                listed = None
+            if isinstance(listed, list):
+                text = b"\n".join(orjson.dumps(element) for element in listed)
+        if text:
+            yield first, text
+
+
+def objects_of(text: bytes, most: int = LOOKED_AT) -> Iterator[dict]:
+    """The good ones of the first lines."""
+    for line in split_lines(text)[:most]:
+        try:
+            found = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def read_records(file: Path, reading: Reading) -> Iterator[Piece]:
+    wanted, paths = wanted_columns(reading), None
+    folders = reading.folders.get(file, {})
+    for first, text in json_pieces(file, reading.config.chunk_bytes, reading.opening(quoted=False)):
+        if paths is None:
+            looked_at = list(objects_of(text))
+            if not looked_at:
+                continue
+            paths, given = _paths(file, looked_at, wanted, folders)
+            schema = _schema(looked_at, paths.values())
+        yield _at_once(text, first, paths, schema, given, reading) or _by_line(text, first, paths, given, reading)
+
+
+def _paths(file: Path, lines: list[dict], wanted: Wanted, folders: dict) -> tuple[dict[str, Keys], dict]:
+    """({key: where its value is in a line}, what the folders give). UserError where no line has it."""
+    paths, given = {}, {}
+    for key, column in wanted.columns.items():
+        if isinstance(column, int):
+            raise UserError(f"{file}: {wanted.settings[key]} is a place, {column}: the keys of JSON have names only")
+        path = next((path for path in dict.fromkeys([(column,), tuple(column.split("."))]) if _there(lines, path)), None)
+        if path is not None:
+            paths[key] = path
+        elif column in folders:
+            given[key] = folders[column]
+        elif key not in wanted.optional:
+            names = list(dict.fromkeys(name for line in lines for name in line))
+            shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+            nested = next((n for n in names if any(isinstance(line.get(n), dict) for line in lines)), None)
+            hint = f" (what is within {nested} as {nested}.NAME)" if nested else ""
+            what = "one event a line" if key in EVENT_COLUMNS else "the lines"
+            raise UserError(f"{file}: missing key {column!r}; {what} has: {shown}; set {wanted.settings[key]}{hint}")
+    return paths, given
+
+
+def _there(lines: list[dict], path: Keys) -> bool:
+    return any(_value(line, path) is not None for line in lines) or any(_has(line, path) for line in lines)
+
+
+def _has(line: dict, path: Keys) -> bool:
+    within = _value(line, path[:-1]) if path[:-1] else line
+    return isinstance(within, dict) and path[-1] in within
+
+
+def _value(line: dict, path: Keys):
+    for name in path:
+        line = line.get(name) if isinstance(line, dict) else None
+    return line
+
+
+def _schema(lines: list[dict], paths) -> pa.Schema | None:
+    """What pyarrow shall find, as the first lines have it; None where they differ."""
+    tree: dict = {}
+    for path in paths:
+        values = [value for value in (_value(line, path) for line in lines) if value is not None]
+        lists = {type(value) is list for value in values}
+        kinds = {type(v) for value in values for v in (value if type(value) is list else [value])} - {type(None)}
+        kind = KINDS.get(float if kinds == {int, float} else next(iter(kinds), None)) if len(kinds - {int}) <= 1 else None
+        if kind is None or len(lists) > 1 or (len(kinds) > 1 and kinds != {int, float}):
+            return None
+        within = tree
+        for name in path[:-1]:
+            within = within.setdefault(name, {})
+            if not isinstance(within, dict):  # named as a value and as what holds one
+                return None
+        if isinstance(within.get(path[-1]), dict):
+            return None
+        within[path[-1]] = pa.list_(kind) if lists == {True} else kind
+    return pa.schema(_fields(tree))
+
+
+def _fields(tree: dict) -> list[pa.Field]:
+    return [pa.field(name, pa.struct(_fields(kind)) if isinstance(kind, dict) else kind) for name, kind in tree.items()]
+
+
+def _at_once(text: bytes, first: int, paths: dict[str, Keys], schema, given: dict, reading: Reading) -> Piece | None:
+    if schema is None or not is_utf8(text):
+        return None
+    n = text.count(b"\n") + (not text.endswith(b"\n"))
+    try:
+        table = pa.json.read_json(
+            pa.BufferReader(text),
+            read_options=pa.json.ReadOptions(block_size=BLOCK),
+            parse_options=pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except pa.ArrowException:
+        return None
+    if table.num_rows != n:  # a blank line
+        return None
+    columns = {}
+    for key, (name, *fields) in paths.items():
+        column = table[name].combine_chunks()
+        columns[key] = pc.struct_field(column, fields) if fields else column
+    return piece_of(columns, reading.config, np.arange(first, first + n, dtype=np.int64), [], given)
+
+
+def _by_line(text: bytes, first: int, paths: dict[str, Keys], given: dict, reading: Reading) -> Piece:
+    values: dict[str, list] = {key: [] for key in paths}
+    rows, rejected = [], []
+    for row, line in enumerate(split_lines(text), first):
+        if not line.strip():
+            continue
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            rejected.append((row, BROKEN_JSON if is_utf8(line) else NOT_UTF8, line.decode(errors="replace")))
+            continue
+        if not isinstance(record, dict):
+            rejected.append((row, NOT_AN_OBJECT, line.decode()))
+            continue
+        rows.append(row)
+        for key, path in paths.items():
+            values[key].append(_value(record, path))
+    columns = {key: _column(key, column) for key, column in values.items()}
+    return piece_of(columns, reading.config, np.array(rows, np.int64), rejected, given)
+
+
+def _column(key: str, values: list) -> pa.Array:
+    if key == AID and any(isinstance(value, list) for value in values):  # several items, or one
+        try:
+            return pa.array([value if isinstance(value, list) or value is None else [value] for value in values])
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            pass
+    return json_column(values)
