@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from otto_gpu.errors import UserError
@@ -26,16 +28,34 @@ class Nobody(UserError):
         self.message, self.name, self.start, self.short, self.remedy = message, name, start, short, remedy
 
 
-def advise(nobody: Nobody, log: EventLog, config: SplitConfig, targets: TargetsConfig, marked: np.ndarray | None) -> str:
-    """What is wrong, why in this log, and what would do. marked: bool [n_sessions], the sessions of a test file."""
+def advise(
+    nobody: Nobody,
+    log: EventLog,
+    config: SplitConfig,
+    targets: TargetsConfig,
+    marked: np.ndarray | None,
+    works: Callable[[Chosen], bool],
+) -> str:
+    """What is wrong, why in this log, and what would do. marked: bool [n_sessions], the sessions of a test file; works: whether
+    a choice holds somebody."""
     fit, why = fitting(log, config, targets, marked), ""
+    if fit is not None and not works(fit):
+        drawn = fitting(log, config.model_copy(update={"by": "session"}), targets, marked)
+        fit = drawn if drawn is not None and works(drawn) else None
     log = log if marked is None else log.where(~marked[log.session])
     if nobody.start is not None and nobody.short:
         why = gap(log.ts, nobody.start)
         inside, earlier = began_earlier(log, nobody.start)
         if not why and config.cut != "time" and earlier > EARLIER * inside and not (fit and _by_visits(fit)):
             why = f"{earlier:,} of {number_of(inside, 'session')} with events in it began before it, {VISITS}"
-    return f"{nobody.message}: {why or nobody.remedy}{_told(fit)}"
+    few = usable(log)
+    small = f"; the log has no more than {number_of(few, 'session')} with 2 events" if few < HARDLY_ANYBODY else ""
+    return f"{nobody.message}: {why or nobody.remedy}{_told(fit)}{small}"
+
+
+def usable(log: EventLog) -> int:
+    """How many sessions have two events or more."""
+    return int((np.diff(log.starts) >= 2).sum())
 
 
 def gap(ts: np.ndarray, start: int) -> str:
@@ -65,7 +85,8 @@ def began_earlier(log: EventLog, start: int) -> tuple[int, int]:
 
 def fitting(log: EventLog, config: SplitConfig, targets: TargetsConfig, marked: np.ndarray | None) -> Chosen | None:
     """What split: auto would take; None where it finds nothing either."""
-    free = SplitConfig(seed=config.seed, auto=True, cut=config.cut if config.cut in ("last", "every") else "random")
+    cut = config.cut if config.cut in ("last", "every") else "random"
+    free = SplitConfig(seed=config.seed, auto=True, cut=cut, by=config.by)
     try:
         return choose_split(log, free, targets, marked)
     except UserError:
@@ -87,7 +108,7 @@ def doubts(log: EventLog, asked: int, config: SplitConfig, targets: TargetsConfi
         return None
     inside, earlier = began_earlier(log, start)
     early = earlier > EARLIER * inside
-    few = asked < HARDLY_ANYBODY and asked < FEW_OF * int((np.diff(log.starts) >= 2).sum())
+    few = asked < HARDLY_ANYBODY and asked < FEW_OF * usable(log)
     if not early and not few:
         return None
     fit = fitting(log, config, targets, None)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.advice import doubts
-from otto_gpu.events.auto import Chosen, choose_split, told
+from otto_gpu.events.advice import Nobody, doubts, usable
+from otto_gpu.events.auto import Chosen, choose_split
+from otto_gpu.events.auto import told as lines_of
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.read import ReadResult
@@ -53,15 +54,22 @@ def split_prepared(
     a period by time that turns out to hold nobody, such as for unknown items alone, sessions are drawn instead."""
     marked, chosen = prepared.result.from_test_file, prepared.chosen
     try:
-        periods = split_log(log, prepared.split, targets, marked, truth)
-    except UserError as error:
-        if chosen is None or chosen.split.by == "session":
+        periods = split_log(log, prepared.split, targets, marked, truth, chosen is not None)
+    except Nobody as nobody:
+        if chosen is None:
             raise
+        found = f"split: auto finds no split for this log of {number_of(usable(log), 'session')} with 2 events or more: "
+        if chosen.split.by == "session":
+            raise UserError(f"{found}{nobody.message}; give a longer log") from None
         drawn = choose_split(log, chosen.split.model_copy(update={"by": "session"}), targets, marked)
-        chosen = replace(drawn, before=chosen.before, tail=chosen.tail, why=f"by time there is nobody ({error}); {drawn.why}")
+        why = f"by time there is nobody ({nobody.message}); {drawn.why}"
+        chosen = replace(drawn, before=chosen.before, tail=chosen.tail, why=why)
         prepared = replace(prepared, split=chosen.split, chosen=chosen)
         _tell(chosen, say)
-        periods = split_log(log, chosen.split, targets, marked, truth)
+        try:
+            periods = split_log(log, chosen.split, targets, marked, truth, True)
+        except Nobody as nobody:
+            raise UserError(f"{found}{nobody.message}; give a longer log") from None
     if chosen is not None:
         say(f"  {answers(periods, targets)}")
     elif scope := periods["test"].scope:
@@ -84,7 +92,7 @@ def answers(periods: dict[str, Period], targets: TargetsConfig) -> str:
 
 
 def _tell(chosen: Chosen, say: Say) -> None:
-    for line in told(chosen):
+    for line in lines_of(chosen):
         say(f"  {line}")
 
 
@@ -99,7 +107,7 @@ def _own_days(result: ReadResult, events: EventsConfig, split: SplitConfig, say:
         return result
     days = own_days(ts)
     counted = split.by == "time" and getattr(split, "test_start" if marked is None else "validation_start") is None
-    kept = np.ones(len(log), bool)
+    kept, told = np.ones(len(log), bool), False
     for found, key, side in ((days.early, "after", "before"), (days.late, "before", "after")):
         if not len(found) or getattr(events, key) is not None:
             continue
@@ -113,10 +121,12 @@ def _own_days(result: ReadResult, events: EventsConfig, split: SplitConfig, say:
             kept &= (log.ts >= days.first) if key == "after" else (log.ts <= days.last)
         else:
             say(f"  warning: {line}: if a clock was wrong, set events.{key}: {day(at)}")
+            told = told or key == "before"
     if marked is not None:
         kept |= marked[log.session]
     result = result if kept.all() else _keep(result, kept, "far")
-    _tell_future(result.log.ts, say)
+    if not told:
+        _tell_future(result.log.ts, say)
     return result
 
 

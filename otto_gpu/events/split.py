@@ -16,6 +16,7 @@ by time, what lies at or after the period's start is known of those alone who ar
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,11 +24,14 @@ import numpy as np
 
 from otto_gpu.errors import UserError
 from otto_gpu.events.advice import Nobody, advise
+from otto_gpu.events.auto import Chosen
 from otto_gpu.events.cuts import Prefixes, at_moment, before_last, cut_at, random_cuts, with_prefixes
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
 from otto_gpu.events.span import DAY_MS, iso, number_of
+
+TRIED = 2_000_000  # events of a log on which an advice is tried before it is given
 
 
 @dataclass(frozen=True)
@@ -77,18 +81,30 @@ def split_log(
     targets: TargetsConfig,
     from_test_file: np.ndarray | None = None,
     answers: Labels | None = None,
+    chosen: bool = False,
 ) -> dict[str, Period]:
     """{"validation": Period, "test": Period} with the ids of `log`; where every place is asked, there are more sessions.
 
     from_test_file: bool [log.n_sessions]; the sessions it marks are the test period as they are (nothing is filtered
     or cut, labels are the `answers`), and only the validation period is cut from the rest. Raises UserError that names the
-    setting to change, and what would fit the log, where a period, or what lies before it, would be empty.
+    setting to change, and what would fit the log, where a period, or what lies before it, would be empty. chosen: the settings
+    are those of split: auto, which needs no such advice: the error is Nobody.
     """
     _require(len(log), "the log holds no events: there is nothing to split")
     try:
         return _periods(log, config, targets, from_test_file, answers)
     except Nobody as nobody:
-        raise UserError(advise(nobody, log, config, targets, from_test_file)) from None
+        if chosen:
+            raise
+
+        def works(found: Chosen) -> bool:
+            """Whether what would be advised holds somebody; of large logs it is taken for granted."""
+            with suppress(Nobody):
+                kept = log if found.before is None else log.where(log.ts < found.before)
+                return len(log) > TRIED or bool(_periods(kept, found.split, targets, from_test_file, answers))
+            return False
+
+        raise UserError(advise(nobody, log, config, targets, from_test_file, works)) from None
 
 
 def _periods(

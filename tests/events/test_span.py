@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.prepare import prepare, split_prepared
 from otto_gpu.events.read import ReadResult, read_log
@@ -131,6 +132,17 @@ def test_auto_draws_sessions_where_by_time_every_item_is_new():
     assert all(90 < len(period.sessions) < 100 for period in periods.values())
 
 
+def test_a_log_of_a_few_sessions_is_told(tmp_path):
+    rows = [(s, 10 * s + i, T0 + s * DAY_MS + i, 0) for s in range(9) for i in range(3)]
+    log = EventLog.from_frame(pd.DataFrame(rows, columns=["session", "aid", "ts", "type"]))
+    result = ReadResult(log, None, {"events": len(log), "types": {}}, None)
+    with pytest.raises(UserError, match="split: auto finds no split for this log of 9 sessions .*of known items.*longer log"):
+        split(result, EventsConfig(), auto=True)
+    with pytest.raises(UserError, match="of known items.*no more than 9 sessions with 2 events$") as error:
+        split(result, EventsConfig(), test_days=2, validation_days=2)
+    assert "auto" not in str(error.value)
+
+
 def test_part_of_a_log_after_today_is_doubtful(tmp_path, monkeypatch):
     result, config = read(tmp_path / "log.parquet")
     for now, told in ((T0 + 10 * DAY_MS, True), (T0 + 30 * DAY_MS, False), (T0 - DAY_MS, False)):
@@ -149,7 +161,7 @@ def test_customers_are_told_from_visits():
     ]
     log = EventLog.from_frame(pd.DataFrame(rows, columns=["session", "aid", "ts", "type"]))
     result = ReadResult(log, None, {"events": len(log), "types": {}}, None)
-    with pytest.raises(Exception, match="sessions with events in it began before it") as error:
+    with pytest.raises(UserError, match="sessions with events in it began before it") as error:
         split(result, EventsConfig())
     for setting in (
         "split.cut: time",
@@ -169,7 +181,7 @@ def test_customers_are_told_from_visits():
 def test_one_event_a_month_later_is_named_with_the_gap():
     rows = frame(T0 + 50 * DAY_MS)
     log = EventLog.from_frame(rows)
-    with pytest.raises(Exception, match=r"last 1 event lies 30 days after all others .*set events.before: 2026-01-21") as error:
+    with pytest.raises(UserError, match=r"last 1 event lies 30 days after all others .*set events.before: 2026-01-21") as error:
         split(ReadResult(log, None, {"events": len(log), "types": {}}, None), EventsConfig(), test_days=2, validation_days=2)
     assert "split: auto would take" in str(error.value) and "\n" not in str(error.value)
 
