@@ -136,9 +136,9 @@ def test_a_log_of_a_few_sessions_is_told(tmp_path):
     rows = [(s, 10 * s + i, T0 + s * DAY_MS + i, 0) for s in range(9) for i in range(3)]
     log = EventLog.from_frame(pd.DataFrame(rows, columns=["session", "aid", "ts", "type"]))
     result = ReadResult(log, None, {"events": len(log), "types": {}}, None)
-    with pytest.raises(UserError, match="split: auto finds no split for this log of 9 sessions .*of known items.*longer log"):
+    with pytest.raises(UserError, match=r"split: auto finds no split for this log of 9 sessions .*of known items.*longer log"):
         split(result, EventsConfig(), auto=True)
-    with pytest.raises(UserError, match="of known items.*no more than 9 sessions with 2 events$") as error:
+    with pytest.raises(UserError, match=r"of known items.*no more than 9 sessions with 2 events$") as error:
         split(result, EventsConfig(), test_days=2, validation_days=2)
     assert "auto" not in str(error.value)
 
