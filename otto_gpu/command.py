@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -18,9 +21,57 @@ MISTAKE, STOPPED = 2, 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with the options in one line, as everything else does."""
+    """Says what is wrong with the options in one line, as everything else does, and an unknown one with the nearest there is.
+
+    What follows an option that takes a value is its value, also where it begins with a hyphen and is no option: --aid -x5.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._joined(words), namespace)
+
+    def parse_args(self, args=None, namespace=None):
+        given, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(map(shlex.quote, unknown))}{self._nearest(unknown)}")
+        return given
+
+    def _joined(self, words: list[str]) -> list[str]:
+        """An option and its value that begins with a hyphen as one word: --aid=-x5."""
+        made, i = [], 0
+        while i < len(words):
+            word, value = words[i], words[i + 1] if i + 1 < len(words) else ""
+            if word == "--":
+                return made + words[i:]
+            action = self._option_string_actions.get(word)
+            takes = action is not None and action.nargs is None and word.startswith("--")
+            if takes and value.startswith("-") and value != "-" and not self._is_option(value):
+                made.append(f"{word}={value}")
+                i += 1
+            else:
+                made.append(word)
+            i += 1
+        return made
+
+    def _is_option(self, word: str) -> bool:
+        """Also where it is cut short, or has its value behind it. Anything with two hyphens may be one that is misspelt."""
+        return word.startswith("--") or word[:2] in self._option_string_actions
+
+    def _nearest(self, unknown: list[str]) -> str:
+        """The option that may have been meant."""
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        for word in unknown:
+            name = word.split("=")[0]
+            if name.startswith("-"):
+                begun = [option for option in options if name.startswith(option)]
+                close = sorted(begun, key=len)[-1:] or difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+                close = close or [option for option in options if name[2:] and name[2:] in option][:1]
+                return f"; did you mean {close[0]}?" if close else ""
+        return ""
 
     def error(self, message: str) -> NoReturn:
+        if lacks := re.fullmatch(r"argument (?:.*/)?(--[\w-]+): expected one argument", message):
+            message += f"; one that begins with a hyphen is written {lacks[1]}=-x"
         self.exit(MISTAKE, f"error: {in_one_line(message)}; --help explains the options\n")
 
 

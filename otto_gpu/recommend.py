@@ -16,6 +16,7 @@ from threading import Lock
 
 import numba
 import numpy as np
+import orjson
 import pyarrow as pa
 
 from otto_gpu.candidates.fuse import Candidates, popular_items
@@ -42,12 +43,17 @@ from otto_gpu.ranking.models import Models
 from otto_gpu.ranking.predict import score_block
 from otto_gpu.ranking.scores import lists_of
 from otto_gpu.ranking.settings import RECALL
-from otto_gpu.run.directory import Run
+from otto_gpu.run.directory import Run, replacing, write_table
 from otto_gpu.run.progress import Reporter
 
 SPLIT = "test"  # the period that knows the whole log
 READ = ("events/", f"matrices/{SPLIT}/", f"embeddings/{SPLIT}/", "candidates/fusion/", "models/", "blend.json", METRICS)
 MOST = 1000  # items of a list
+FORMATS = {".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+OTHER_FORMATS = {
+    *(".tsv", ".xlsx", ".xls", ".ods", ".feather", ".arrow", ".ipc", ".orc", ".avro", ".pkl", ".pickle", ".npy", ".npz", ".h5"),
+    *(".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".db", ".sqlite", ".duckdb", ".html", ".yaml", ".yml", ".xml"),
+}
 FEW = 8  # sessions; fewer are done on one thread: several would wait for each other, above all on a busy machine
 
 
@@ -87,8 +93,33 @@ class Recommendations:
         return joined.drop(columns="_row").reset_index(drop=True)
 
     def write(self, path: Path) -> None:
-        """A CSV in the official format: session_type,labels; whole or not at all."""
-        write_submission(path, self.sessions, list(self.lists), self.lists, self.items)
+        """In the format that the name says: .parquet, as to_frame; .json, as to_dicts, or .jsonl, a session a line; else a CSV
+        in the official format, session_type,labels. Whole or not at all. UserError for the name of another format."""
+        form = written_as(path)
+        if form == "csv":
+            write_submission(path, self.sessions, list(self.lists), self.lists, self.items)
+            return
+        with replacing(Path(path)) as whole:
+            if form == "parquet":
+                write_table(self._table(), whole)
+            elif form == "json":
+                whole.write_bytes(orjson.dumps(self.to_dicts(), option=orjson.OPT_APPEND_NEWLINE))
+            else:
+                whole.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in self.to_dicts()))
+
+    def _table(self) -> pa.Table:
+        """session, type, rank (from 1), aid, in the order of the sessions; own ids."""
+        targets = list(self.lists)
+        array = np.stack([self.lists[target] for target in targets], axis=1)  # [S, targets, k]
+        session, target, place = np.nonzero(array >= 0)
+        return pa.table(
+            {
+                "session": self.sessions.take(pa.array(session)),
+                "type": pa.array(targets, pa.string()).take(pa.array(target)),
+                "rank": pa.array(place + 1, pa.int32()),
+                "aid": self.items.take(pa.array(array[session, target, place])),
+            }
+        )
 
     def _own(self, array: np.ndarray) -> list[list]:
         words = self.items.take(pa.array(np.maximum(array, 0).ravel())).to_pylist() if array.size else []
@@ -158,10 +189,11 @@ class Recommender:
     def recommend(self, events, k: int | None = None, sessions=None) -> Recommendations:
         """The k items (default: targets.k) of every target for each session.
 
-        events: a data frame (pandas, polars, cuDF), an Arrow table or a list of dicts with the columns of the run's log (or
-        session, aid, ts, type), in any order; those of events.context may be missing, as a whole or in some events. Without a
-        column of sessions they are one. sessions: own ids of further sessions, of which there may be no events. A list is
-        shorter than k where there are fewer candidates. UserError for what is no event.
+        events: a data frame (pandas, polars, cuDF, whatever speaks Arrow's C interface, such as DuckDB's relations), an Arrow
+        table or reader, or a list of dicts, with the columns of the run's log (or session, aid, ts, type), in any order; those
+        of events.context may be missing, as a whole or in some events. Without a column of sessions they are one. sessions:
+        own ids of further sessions, of which there may be no events. A list is shorter than k where there are fewer candidates.
+        UserError for what is no event.
         """
         with self.exclusive():
             return self.lists(self.reader.read(events, sessions), k)
@@ -251,9 +283,10 @@ class Recommender:
 
     def _length(self, k: int | None) -> int:
         k = self.config.targets.k if k is None else k
-        if not 1 <= k <= MOST:
-            raise UserError(f"k must be between 1 and {MOST}, got {k}")
-        return k
+        whole = isinstance(k, (int, np.integer, float, np.floating)) and not isinstance(k, bool) and k == k and k % 1 == 0
+        if not whole or not 1 <= k <= MOST:
+            raise UserError(f"k must be between 1 and {MOST}, a whole number, got {k!r}")
+        return int(k)
 
     @contextmanager
     def _on_threads(self, threads: int | None = None) -> Iterator[int]:
@@ -264,6 +297,15 @@ class Recommender:
             yield numba.get_num_threads()
         finally:
             numba.set_num_threads(before)
+
+
+def written_as(path: Path) -> str:
+    """csv, parquet, json or jsonl, by a file's name. UserError for the name of what cannot be written."""
+    ending = Path(path).suffix.lower()
+    if ending in OTHER_FORMATS:
+        known = ", ".join(dict.fromkeys(FORMATS))
+        raise UserError(f"--out {path}: {ending} is not a format that lists are written in; choose one of {known}")
+    return FORMATS.get(ending, "csv")
 
 
 def _popular_of_type(known: EventLog, code: int, days: float) -> np.ndarray:
@@ -289,6 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> int:
     if (given.out.exists() and not given.out.is_file()) or not given.out.absolute().parent.is_dir():
         raise UserError(f"--out {given.out}: must be a file in a folder that is there")
+    written_as(given.out)
     if given.out.exists() and given.sessions.exists() and given.out.samefile(given.sessions):
         raise UserError(f"--out {given.out}: is the file of --sessions, which would be lost")
     reporter = Reporter()
@@ -311,14 +354,17 @@ def _run(given: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m otto_gpu.recommend",
-        description="The lists of a finished run for new sessions, as a CSV in the official format.",
+        description="The lists of a finished run for new sessions, as a CSV in the official format, Parquet or JSON.",
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the run's directory, such as runs/demo")
     parser.add_argument(
         "--sessions", type=Path, required=True, metavar="FILE",
         help="their events, written as the run's log was: JSONL, CSV or Parquet; a file, a folder or a glob",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the CSV: session_type,labels")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE",
+        help="by its name: .csv (session_type,labels), .parquet (session, type, rank, aid), .json or .jsonl (a session a line)",
+    )  # fmt: skip
     parser.add_argument("--k", type=int, help="items of a list (default: the run's)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--threads", type=int, metavar="N", help="default: all cores")

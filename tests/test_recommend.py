@@ -188,7 +188,7 @@ def test_threads_may_share_it(run_dir, recommender):
         ([{"aid": 1, "ts": 10**15, "type": "clicks"}], "row 0: ts is at or after the year 2200"),
         ([{"aid": 1, "ts": "soon", "type": "clicks"}], "row 0: ts is not a time"),
         ([{"aid": 1, "ts": 5, "type": "clicks"}, {"aid": None, "ts": 5, "type": "clicks"}], "row 1: missing aid"),
-        ([{"aid": 1, "ts": 5, "type": "clicks"}, {"aid": "x", "ts": 5, "type": "clicks"}], "more than one kind"),
+        ([{"aid": 1, "ts": 5, "type": "clicks"}, {"aid": {}, "ts": 5, "type": "clicks"}], "more than one kind"),
         ([{"aid": 1.5, "ts": 5, "type": "clicks"}], "column 'aid' holds double"),
         ([1, 2], "must be a data frame"),
         ("events.csv", "must be a data frame"),
@@ -199,10 +199,40 @@ def test_what_is_no_event_is_told(recommender, events, said):
         recommender.recommend(events)
 
 
-@pytest.mark.parametrize("k", [0, -1, 1001])
-def test_k_has_bounds(recommender, k):
-    with pytest.raises(UserError, match="k must be between 1 and 1000"):
+@pytest.mark.parametrize("k", [0, -1, 1001, 2.5, float("nan"), float("inf"), "x", "5", True, [3]])
+def test_k_is_a_number_of_items(recommender, k):
+    with pytest.raises(UserError, match="k must be between 1 and 1000, a whole number, got "):
         recommender.recommend([], k=k)
+
+
+def test_frames_of_any_kind(run_dir, recommender):
+    events = histories(run_dir).head(40)
+    expected = recommender.recommend(events).to_dicts()
+    table = pa.Table.from_pandas(events, preserve_index=False)
+    for form in (events.set_index("session"), table.to_batches()[0], table.to_reader(), table.to_pydict()):
+        assert recommender.recommend(form).to_dicts() == expected
+    none = recommender.recommend(events[:0], k=np.int64(5))
+    assert len(none) == len(none.to_frame()) == 0 and none.to_dicts() == []
+    asked = recommender.recommend(events[:0], sessions=[4], k=5.0)
+    assert asked.sessions.to_pylist() == [4] and asked.cold.all() and asked.lists["clicks"].shape == (1, 5)
+    with pytest.raises(UserError, match="if 'visitor' says whose events they are, rename it"):
+        recommender.recommend(events.rename(columns={"session": "visitor"}))
+
+
+@pytest.mark.parametrize("form", ["csv", "CSV", "txt", "parquet", "json", "jsonl"])
+def test_lists_are_written_as_the_name_says(run_dir, recommender, tmp_path, form):
+    made, path = recommender.recommend(histories(run_dir).head(30), k=4), tmp_path / f"lists.{form}"
+    made.write(path)
+    if form == "parquet":
+        pd.testing.assert_frame_equal(pd.read_parquet(path), made.to_frame(), check_dtype=False)
+    elif form.startswith("json"):
+        text = path.read_text()
+        assert (json.loads(text) if form == "json" else list(map(json.loads, text.splitlines()))) == made.to_dicts()
+    else:
+        assert path.read_text().startswith("session_type,labels\n")
+    with pytest.raises(UserError, match=r"lists.csv.gz: .gz is not a format that lists are written in; choose one of .csv, "):
+        made.write(tmp_path / "lists.csv.gz")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_everything_that_a_run_can_have(tmp_path):
@@ -240,6 +270,7 @@ def test_by_command_mistakes_are_one_line(run_dir, tmp_path):
     nowhere = ["--sessions", tmp_path / "none.csv", "--out", tmp_path / "lists.csv"]
     assert "no such file" in said(called(run_dir, *nowhere, module="recommend"))
     assert "--out" in said(called(run_dir, *given[:2], "--out", tmp_path / "no" / "lists.csv", module="recommend"))
+    assert ".xlsx is not a format" in said(called(run_dir, *given[:2], "--out", tmp_path / "lists.xlsx", module="recommend"))
     assert not (tmp_path / "lists.csv").exists()
 
 

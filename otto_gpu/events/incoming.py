@@ -13,10 +13,10 @@ import pyarrow as pa
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Checker, Piece
+from otto_gpu.events.frames import as_table, check_who, index_names, with_field
 from otto_gpu.events.ids import dense_ids, may_be_ids
 from otto_gpu.events.items import NO_CODE
 from otto_gpu.events.log import EventLog
-from otto_gpu.events.readers.text import json_column
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.typed import known_codes
 
@@ -44,8 +44,8 @@ class Reader:
 
     dictionaries: the values of the codes of events.context. Columns are called as in the run's log, or session, aid, ts and
     type; times have the log's unit, types its values or the names of the types. Those of events.context need not be there, and
-    a code that the run does not know is missing. Without a column of sessions, all events are one session, called 0; so are
-    none at all.
+    a code that the run does not know is missing. Without a column of sessions, and without one that may be meant, all events
+    are one session, called 0; so are none at all, unless a frame of no rows has that column.
     """
 
     def __init__(
@@ -58,13 +58,14 @@ class Reader:
         self._dictionaries = dictionaries or {}
 
     def read(self, events, sessions=None) -> NewSessions:
-        """events: a pandas, polars or cuDF frame, an Arrow table or a list of dicts; sessions: own ids of further sessions,
-        which may have no events. UserError for what is no event."""
+        """events: as frames.as_table takes them; sessions: own ids of further sessions, which may have no events. UserError for
+        what is no event."""
         table = self._table(events)
         columns = self._columns(table)
         context = {name: table[name].combine_chunks() for name in self._events.context if name in table.column_names}
         if not columns:
-            session = _own_ids([0] if sessions is None else sessions)
+            named = any(name in table.column_names for name in self._sessions_of)  # whose events they would be
+            session = _own_ids(sessions if sessions is not None else [] if named else [0])
             return self.of(session, pa.array([], pa.int64()), np.empty(0, np.int64), np.empty(0, np.int8))
         check = Checker(self._events, self._targets)
         found = check(IN_PROCESS, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64), context=context), text_ids=False)
@@ -120,21 +121,29 @@ class Reader:
         return found
 
     def _table(self, events) -> pa.Table:
-        if hasattr(events, "to_arrow"):  # polars and cuDF
-            events = events.to_arrow()
-        if isinstance(events, pa.Table):
-            return events.combine_chunks()
-        try:
-            if isinstance(events, pd.DataFrame):
-                return pa.Table.from_pandas(events, preserve_index=False).combine_chunks()
-            if isinstance(events, (list, tuple)) and all(isinstance(e, dict) for e in events):
-                names = dict.fromkeys(name for event in events for name in event)
-                columns = {name: [event.get(name) for event in events] for name in names}
-                further = self._events.context
-                return pa.table({name: json_column(c) if name in further else c for name, c in columns.items()})
-        except (ValueError, TypeError, OverflowError, NotImplementedError) as error:  # as which Arrow and pandas refuse cells
-            raise UserError(f"events: a column holds values of more than one kind: {str(error).splitlines()[0]}") from None
-        raise UserError(f"events must be a data frame, an Arrow table or a list of dicts, got {type(events).__name__}")
+        """The columns that an event may have; what the log has inside of others, or by their place, under their own names."""
+        own, further = self._events.columns, [*self._events.context]
+        given = {name: called for name in EVENT_COLUMNS if (called := getattr(own, name)) is not None}
+        names = [part for c in given.values() for part in (c if isinstance(c, (list, tuple)) else [c])]
+        roots = [name.split(".")[0] for name in names if isinstance(name, str)]
+        table = as_table(events, {*EVENT_COLUMNS, *map(str, names), *roots, *further}, loose=further)
+        for name, called in given.items():
+            if isinstance(called, int) and str(called) in table.column_names and name not in table.column_names:
+                table = table.append_column(name, table[str(called)])
+        for name in names:
+            table = table if not isinstance(name, str) or name in table.column_names else with_field(table, name)
+        if not any(name in table.column_names for name in self._sessions_of):
+            index = [name for name in index_names(events) if name not in table.column_names]
+            check_who(table.column_names, index, self._sessions_of[0])
+        return table
+
+    @property
+    def _sessions_of(self) -> list[str]:
+        """What a column of sessions may be called."""
+        own = self._events.columns.session
+        return list(
+            dict.fromkeys([*([own] if isinstance(own, str) else own if isinstance(own, (list, tuple)) else []), SESSION])
+        )
 
     def _columns(self, table: pa.Table) -> dict[str, pa.Array]:
         """{session, aid, ts, type: array}; nothing for no events at all."""

@@ -76,17 +76,21 @@ class EventLog:
 
     @classmethod
     def from_frame(cls, frame, types: tuple[str, ...] = TYPES, context: tuple[str, ...] = ()) -> EventLog:
-        """A log from a data frame with the columns session, aid (any integers or strings), ts (ms) and type
-        (codes 0.. or names of `types`); context: further columns, integers are codes (-1: missing), floats numbers. Sorts;
-        exact duplicates are dropped. Raises UserError for what it cannot take.
+        """A log from a data frame (pandas, polars, cuDF, Arrow, ...: frames.as_table) with the columns session, aid (any
+        integers or strings), ts (ms) and type (codes 0.. or names of `types`); context: further columns, integers are codes
+        (-1: missing), floats numbers. Sorts; exact duplicates are dropped. Raises UserError for what it cannot take.
         """
         from otto_gpu.events.checks import YEAR_2200_MS
+        from otto_gpu.events.frames import as_table
         from otto_gpu.events.ids import dense_ids
 
-        missing = [c for c in EVENT_COLUMNS if c not in frame]
+        table = as_table(frame, {*EVENT_COLUMNS, *context}, "EventLog.from_frame")
+        there = table.column_names
+        missing = [c for c in EVENT_COLUMNS if c not in there]
         if missing:
-            raise UserError(f"EventLog.from_frame: missing column {missing[0]!r}; needed: {', '.join(EVENT_COLUMNS)}")
-        columns = {c: _to_arrow(frame[c], c) for c in EVENT_COLUMNS}
+            told = f"needed: {', '.join(EVENT_COLUMNS)}; there are: {', '.join(there) or 'none'}"
+            raise UserError(f"EventLog.from_frame: missing column {missing[0]!r}; {told}")
+        columns = {c: _values(table[c]) for c in EVENT_COLUMNS}
         for name, column in columns.items():
             if column.null_count:
                 raise UserError(f"EventLog.from_frame: column {name!r} has {column.null_count} missing values")
@@ -111,7 +115,7 @@ class EventLog:
             raise UserError("EventLog.from_frame: ts lies at or after the year 2200; it must be milliseconds since 1970")
         further = {}
         for name in context:
-            column = _to_arrow(frame[name], name) if name in frame else pa.nulls(0)
+            column = _values(table[name]) if name in there else pa.nulls(0)
             codes = pa.types.is_integer(column.type) and not column.null_count
             if not codes and not pa.types.is_floating(column.type):
                 raise UserError(f"EventLog.from_frame: context column {name!r} must be there, as integer codes or floats")
@@ -214,12 +218,9 @@ class EventLog:
         )
 
 
-def _to_arrow(column, name: str) -> pa.Array | pa.ChunkedArray:
-    """A column of a frame, pandas' or cuDF's; categories as their values."""
-    try:
-        array = column.to_arrow() if type(column).__module__.startswith("cudf") else pa.array(column)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise UserError(f"EventLog.from_frame: column {name!r} holds values of more than one kind: {error}") from error
+def _values(column: pa.ChunkedArray) -> pa.Array:
+    """Categories as their values."""
+    array = column.combine_chunks()
     return array.cast(array.type.value_type) if pa.types.is_dictionary(array.type) else array
 
 

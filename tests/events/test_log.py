@@ -46,7 +46,7 @@ def test_from_frame_takes_types_as_codes_names_or_categories(kind):
         ({"ts": pd.to_datetime(["2022-08-01"] * 3)}, "ts must be integer milliseconds"),
         ({"aid": [1.0, 2.0, 3.0]}, "'aid': ids must be integers or strings"),
         ({"aid": ["a", None, "b"]}, "'aid' has 1 missing value"),
-        ({"aid": ["a", 1, "b"]}, "column 'aid'"),
+        ({"aid": ["a", {}, "b"]}, "column 'aid'"),
         ({"session": [True, False, True]}, "'session': ids must be integers or strings"),
     ],
 )
