@@ -14,11 +14,13 @@ from otto_gpu.events.answers import Answers, read_answers
 from otto_gpu.events.attributes import ItemTable, check_overlap, read_items, with_ids
 from otto_gpu.events.auto import Chosen
 from otto_gpu.events.checks import suspicious_unit
+from otto_gpu.events.left_out import answers as answers_of
 from otto_gpu.events.left_out import left_out
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.prepare import prepare, split_prepared
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
 from otto_gpu.events.readers.files import beside, files_beside, names_of
+from otto_gpu.events.remarks import in_short
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.synthetic import synthetic_log
@@ -30,8 +32,8 @@ from otto_gpu.run.progress import Reporter
 @dataclass(frozen=True)
 class Loaded:
     """log: with the ids of the items file and of the answers, and of the periods' sessions; table: what is known of the items;
-    chosen: what split: auto chose; absent: types that the log does not have; gone: by period what is left out of it, see
-    `left_out`; unused: what of the file of answers is, see `Answers.labels`."""
+    chosen: what split: auto chose; absent: types that the log does not have; facts: by period what events/summary.json says
+    of it (docs/artifacts.md)."""
 
     result: ReadResult
     log: EventLog
@@ -39,8 +41,7 @@ class Loaded:
     periods: dict[str, Period]
     chosen: Chosen | None
     absent: list[str]
-    gone: dict[str, dict]
-    unused: dict
+    facts: dict[str, dict]
 
 
 def load(
@@ -93,6 +94,9 @@ def load(
     except UserError as error:
         raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
     gone = left_out(log, periods, prepared.split, targets, result.from_test_file)
+    facts = {name: _facts(period, targets, gone[name]) for name, period in periods.items()}
+    if unused:
+        facts["test"]["answers"] = unused
     log = replace(log, sessions=periods["test"].history.sessions, n_sessions=periods["test"].history.n_sessions)
     absent = [t for t in targets.types if not counts["types"].get(t)]
     for name in absent:
@@ -102,7 +106,22 @@ def load(
     for name, values in log.context.items():
         if not (values >= 0).any() if values.dtype.kind == "i" else np.isnan(values).all():
             reporter.say(f"  warning: events.context: no event has a value of {name!r}")
-    return Loaded(result, log, table, periods, prepared.chosen, absent, gone, unused)
+    for name, found in facts.items():
+        for line in in_short(name, found, targets.names):
+            reporter.say(f"  {line}")
+    return Loaded(result, log, table, periods, prepared.chosen, absent, facts)
+
+
+def _facts(period: Period, targets: TargetsConfig, gone: dict) -> dict:
+    labels = period.labels
+    facts = {
+        "sessions": len(period.sessions),
+        "train_events": len(period.train),
+        "history_events": len(period.history),
+        "labels": None if labels is None else {t: int((labels.type == targets.code(t)).sum()) for t in targets.names},
+    }
+    facts |= answers_of(period, targets) | ({"left_out": gone} if gone else {})
+    return facts | {"prefixes": True} if period.prefixes else facts
 
 
 def _items(data: Path | None, config: ItemsConfig, log: EventLog, reporter: Reporter) -> ItemTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from otto_gpu.events.settings import SPLITS
+from otto_gpu.events.span import number_of
 
 # shares of a target's events or answers, and of sessions, above which something is said; how many it takes at least
 MANY, MOST, LEAST = 0.2, 0.5, 10
@@ -18,8 +19,8 @@ UNKNOWN_ANSWERS = (
     "cannot hold them; they count as missed."
 )
 BEGAN_EARLIER = (
-    "In the {period} period {shares} are of sessions that began before it{alike}. They are left out: neither asked, nor learnt "
-    "from. If a session is a user, split.cut: time asks about everybody."
+    "In the {period} period {shares} are of sessions that began before it{alike}. They are left out: neither asked "
+    "about nor learnt from. If a session is a user, split.cut: time asks about everybody."
 )
 BEGAN_IN_IT = (
     "In the {period} period {shares} are of sessions without an event before it{alike}. They are left out: split.cut: time "
@@ -37,11 +38,10 @@ SAID = {
     "one_event": ONE_EVENT,
 }
 SHORT = {
-    "began_earlier": "{} of sessions that began before it",
-    "began_in_it": "{} of sessions without an event before it",
-    "unknown_items": "{} of items unknown before it",
-    "one_event": "{} alone in their session",
-    "not_drawn": "{} of sessions that were not drawn",
+    "began_earlier": "of sessions that began before it {:,}",
+    "began_in_it": "of sessions without an event before it {:,}",
+    "unknown_items": "of items unknown before it {:,}",
+    "one_event": "alone in their session {:,}",
 }
 
 
@@ -58,17 +58,17 @@ def warnings(periods: dict[str, dict], targets: Iterable[str]) -> list[str]:
     return found
 
 
-def in_short(split: str, facts: dict) -> str:
-    """One line on what a period leaves out; empty where it leaves out nothing."""
-    counts = facts.get("left_out") or {}
-    events = counts.get("events", {})
-    gone = [said.format(f"{events[fate]:,}") for fate, said in SHORT.items() if events.get(fate)]
-    if not gone:
-        return ""
-    gone[0] = gone[0].replace(" ", " events ", 1)
-    return (
-        f"left out of the {split} period ({events['all']:,} events, {counts['sessions']['all']:,} sessions): {', '.join(gone)}"
-    )
+def in_short(split: str, facts: dict, targets: Iterable[str]) -> list[str]:
+    """A line about what a period leaves out, and one about what cannot be found in it, where either is much."""
+    targets, found = list(targets), []
+    if any(_shares(facts, fate, targets) for fate in SHORT):
+        counts = facts["left_out"]
+        gone = [called.format(n) for fate, called in SHORT.items() if (n := counts["events"].get(fate))]
+        there = f"{number_of(counts['events']['all'], 'event')}, {number_of(counts['sessions']['all'], 'session')}"
+        found.append(f"left out of the {split} period ({there}): events {', '.join(gone)}")
+    if shares := _shares(facts, "unknown_answers", targets):
+        found.append(f"{split} period: {_listed(shares)} are of items without an event in what is known")
+    return found
 
 
 def _shares(facts: dict, fate: str, targets: list[str]) -> list[str]:

@@ -14,12 +14,10 @@ from otto_gpu.columns import ID
 from otto_gpu.events.attributes import CODES, by_item
 from otto_gpu.events.items import ATTRIBUTES
 from otto_gpu.events.labels import Labels
-from otto_gpu.events.left_out import answers as answers_of
 from otto_gpu.events.load import load
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_labels, write_sessions
 from otto_gpu.events.read import TooManyRejected
-from otto_gpu.events.remarks import in_short, warnings
 from otto_gpu.events.settings import SPLITS as SPLITS
 from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period
@@ -47,7 +45,6 @@ def run(
         write_atomically(run_dir / "rejected.parquet", lambda p: write_table(rejected, p))
         raise error.told(f"; all of them: {run_dir / 'rejected.parquet'}") from None
     result, log, table, periods = loaded.result, loaded.log, loaded.table, loaded.periods
-    counts, absent, gone, unused = result.counts, loaded.absent, loaded.gone, loaded.unused
     for sub in ("events", "labels", "official"):
         (folder / sub).mkdir(exist_ok=True)
     _save_ids(folder / "events/sessions.parquet", log.sessions, log.n_sessions)
@@ -57,7 +54,7 @@ def run(
         save_dictionaries(folder / "events" / CODES, table.dictionaries)
     if log.context:
         save_dictionaries(folder / "events" / CONTEXT, result.context)
-    summary = {"counts": counts, "absent": absent, "periods": {}}
+    summary = {"counts": result.counts, "absent": loaded.absent, "periods": loaded.facts}
     if loaded.chosen is not None:
         summary["split"] = loaded.chosen.settings | {"because": loaded.chosen.why}
     for name, period in periods.items():
@@ -67,9 +64,6 @@ def run(
         period.history.save(place / "history.parquet")
         if period.labels is not None:
             period.labels.save(folder / "labels" / f"{name}.parquet")
-        summary["periods"][name] = _facts(period, targets, gone[name])
-    if unused:
-        summary["periods"]["test"]["answers"] = unused
     test = periods["test"]
     history = replace(test.history, items=log.items, sessions=log.sessions)
     write_sessions(folder / "official/test_sessions.jsonl", history)
@@ -79,26 +73,11 @@ def run(
         )
     write_table(result.rejected, folder / "rejected.parquet")
     (folder / "events/summary.json").write_text(json.dumps(summary, indent=1))
-    sizes = summary["periods"]
-    for name, facts in sizes.items():
-        if warnings({name: facts}, targets.names) and (told := in_short(name, facts)):
-            reporter.say(f"  {told}")
     return {
-        "events": len(log), "sessions": result.log.n_sessions, "items": log.n_items, "rejected": int(counts.get("rejected", 0)),
-        "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {_before(p)}" for n, p in sizes.items()),
+        "events": len(log), "sessions": result.log.n_sessions, "items": log.n_items,
+        "rejected": int(result.counts.get("rejected", 0)),
+        "periods": "; ".join(f"{n} {p['sessions']:,} sessions after {_before(p)}" for n, p in loaded.facts.items()),
     }  # fmt: skip
-
-
-def _facts(period: Period, targets: TargetsConfig, gone: dict) -> dict:
-    labels = period.labels
-    facts = {
-        "sessions": len(period.sessions),
-        "train_events": len(period.train),
-        "history_events": len(period.history),
-        "labels": None if labels is None else {t: int((labels.type == targets.code(t)).sum()) for t in targets.names},
-    }
-    facts |= answers_of(period, targets) | ({"left_out": gone} if gone else {})
-    return facts | {"prefixes": True} if period.prefixes else facts
 
 
 def _before(facts: dict) -> str:

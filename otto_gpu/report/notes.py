@@ -14,13 +14,15 @@ from otto_gpu.report.record import Record
 FEW = 200  # items of ground truth, below which an interval is a wide one
 WARNING, NOTE = "warning", "note"
 COUNTED = {
-    "duplicates": "{} events stood twice in the log; each was taken once.",
-    "unsorted": "{} events were not in the order of time; they were put there.",
-    "later": "{} events at or after events.before were left out.",
-    "earlier": "{} events before events.after were left out.",
-    "far": "{} events that lie far from the log's own days were left out; run.log says when they are.",
-    "tail": "{} events of a thin tail of the log were left out, as split: auto chose.",
-    "unsampled": "{} events of sessions outside the sample (events.sample_sessions) were left out.",
+    "duplicates": "{n} events ({share}) stood twice in the log; each was taken once.",
+    "unsorted": "{n} events ({share}) were not in the order of time; they were put there.",
+    "later": "{n} events ({share}) at or after events.before were left out.",
+    "earlier": "{n} events ({share}) before events.after were left out.",
+    "far": "{n} events ({share}) lie far from the log's own days, and were left out; run.log says when they are.",
+    "tail": "{n} events ({share}) of a thin tail of the log were left out, as split: auto chose.",
+    "unsampled": "{n} events ({share}) of sessions outside the sample (events.sample_sessions) were left out.",
+    "left_out": "{n} rows ({share}) are of types that events.types leaves out.",
+    "missing": "{n} rows ({share}) without an id (events.missing) were left out.",
 }
 
 
@@ -40,11 +42,17 @@ def notes(record: Record) -> list[Note]:
 def _log(record: Record) -> list[Note]:
     events, found = record.metrics["events"], []
     counts = events["counts"]
+    # of an earlier version's run it is not known how many rows were read
+    read = counts.get("read") or counts["events"] + counts.get("rejected", 0) + counts.get("duplicates", 0)
     if rejected := counts.get("rejected", 0):
-        share = rejected / counts.get("read", counts["events"] + rejected + counts.get("duplicates", 0))
-        told = f"{words.count(rejected)} rows of the log ({words.rate(share)}) were rejected; rejected.parquet says why."
+        told = (
+            f"{words.count(rejected)} rows of the log ({words.rate(rejected / read)}) were rejected; rejected.parquet says why."
+        )
         found.append(Note(WARNING, told))
-    found += [Note(NOTE, told.format(words.count(counts[name]))) for name, told in COUNTED.items() if counts.get(name)]
+    for name, told in COUNTED.items():
+        n = sum(counts[name].values()) if isinstance(counts.get(name), dict) else counts.get(name, 0)
+        if n:
+            found.append(Note(NOTE, told.format(n=words.count(n), share=words.rate(n / read))))
     for name in events["absent"]:
         more = ", so there is nothing to learn and to score for that target" if name in record.targets.names else ""
         found.append(Note(WARNING, f"The log has no {name}{more}."))

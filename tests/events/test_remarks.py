@@ -45,8 +45,11 @@ def test_both_periods_have_one_sentence():
 
 
 def test_in_short():
-    period = facts("unknown_items", (1, 10), clicks=(3, 100))
+    period = facts("unknown_items", (1, 10), clicks=(30, 100)) | {"labels": {"orders": 20}, "unknown_answers": {"orders": 10}}
+    assert in_short("test", period, TARGETS) == [
+        "left out of the test period (150 events, 10 sessions): events of items unknown before it 30",
+        "test period: 10 of 20 orders that are asked (50\xa0%) are of items without an event in what is known",
+    ]
     assert (
-        in_short("test", period) == "left out of the test period (150 events, 10 sessions): 3 events of items unknown before it"
+        in_short("test", facts("unknown_items", clicks=(20, 100)), TARGETS) == in_short("test", {"labels": None}, TARGETS) == []
     )
-    assert in_short("test", facts("unknown_items")) == in_short("test", {"labels": None}) == ""

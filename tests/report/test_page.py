@@ -273,7 +273,7 @@ def test_what_becomes_of_the_periods(finished, page):
         assert whole == [f"{counts[name]['all']:,}" for name in ("sessions", "events")] + [
             f"{counts['targets'][t]['all']:,}" for t in TARGETS
         ]
-        parts = [row for name, row in table.rows.items() if name != f"all of the {split} period"]
+        parts = [row for name, row in table.rows.items() if name.startswith(("left out: ", "known: ", "asked: "))]
         for place in (1, 2, 3, 4):
             cells = [row[place].replace(",", "") for row in parts]
             total = int(whole[place].replace(",", ""))
@@ -281,7 +281,9 @@ def test_what_becomes_of_the_periods(finished, page):
             assert all(numbers(c)[1] == pytest.approx(100 * numbers(c)[0] / total, abs=0.5) for c in cells if "(" in c)
         began = counts["targets"]["orders"]["began_earlier"]
         assert table.rows["left out: of sessions that began before it"][4].startswith(f"{began}\n(") and began
-    assert "what older ones do in it is left out" in page.text
+        labels = metrics(finished)["events"]["periods"][split]["labels"]
+        assert table.rows["answers"][2:] == [f"{labels[t]:,}" for t in TARGETS]
+    assert "what older ones do in it is left out" in page.text and "items without an event in what is known" not in page.text
 
 
 def test_much_that_is_left_out_is_a_warning_on_page_and_card(finished, tmp_path):
@@ -303,12 +305,16 @@ def test_much_that_is_left_out_is_a_warning_on_page_and_card(finished, tmp_path)
     told = [
         f"In the test period {orders['unknown_items']} of {orders['all']} orders ({share} %) are of items that have no event",
         f"In the validation period {clicks} of {clicks} clicks that are asked (100 %) are of items without an event",
-        "3 have no answer: their lists are in no figure.",
+        "Sessions without an answer have lists, but no figure.",
         "5 of 70 rows of events.test_answers are of sessions that the test file lacks",
     ]
     for text in told:
         assert text in page.text and text in " ".join(card.split())
     assert "come after the first" not in page.text
+    table = page.table("sessions", "events", title="What becomes of the test period")
+    assert table.rows["answers"][0] == f"{test['sessions'] - 3:,}"
+    table = page.table("sessions", "events", title="What becomes of the validation period")
+    assert table.rows["answers of items without an event in what is known"][2] == str(clicks)
     rows = page.table("", "rows", "share").rows
     assert rows["rejected: no time"] == ["4", "0.4\xa0%"] and rows["left out: at or after events.before"] == [
         "200",

@@ -15,8 +15,8 @@ ROWS = {
     "unknown_items": "left out: of items without an event before it",
     "one_event": "{gone}: alone in their session",
     "not_drawn": "{gone}: of sessions beyond split.max_{period}_sessions",
-    "histories": "known: in the histories",
-    "asked": "asked: what follows them",
+    "histories": "known: up to the cut",
+    "asked": "asked: after the cut",
 }
 ALWAYS = ("all", "histories", "asked")
 RULES = {
@@ -24,7 +24,6 @@ RULES = {
     "items that have none before the period, and sessions of which fewer than two events stay.",
     ("random", "session"): "Events of items that no session outside the period has are left out of it, and so are sessions of "
     "which fewer than two events stay.",
-    ("time", "time"): "Whoever has no event before a period is not asked in it.",
 }
 ANSWERS = {
     "other_sessions": "{} of {} rows of events.test_answers are of sessions that the test file lacks: left out.",
@@ -62,31 +61,44 @@ def of_the_log(record: Record) -> Table | None:
 
 
 def of_periods(record: Record) -> dict[str, Table]:
-    """{what it is of: the fates of the events of a period}, of those periods that are known; none in a run of an earlier
-    version."""
+    """{what it is of: the fates of the events of a period, and its answers}; none in a run of an earlier version."""
     found = {}
     for split in reversed(SPLITS):
-        if counts := record.metrics["events"]["periods"][split].get("left_out"):
-            found[f"What becomes of the {split} period"] = _table(record, split, counts)
+        facts = record.metrics["events"]["periods"][split]
+        if rows := [*_fates(record, split, facts), *_answers(record, facts)]:
+            found[f"What becomes of the {split} period"] = Table(["", "sessions", "events", *record.targets.names], rows)
     return found
 
 
-def _table(record: Record, split: str, counts: dict) -> Table:
-    targets = [t for t in record.targets.names if t in counts["targets"]]
-    settings = record.split
+def _fates(record: Record, split: str, facts: dict) -> list[list[str]]:
+    counts, settings = facts.get("left_out"), record.split
+    if not counts:  # of a test file, which is taken as it is, or of an earlier version
+        return []
     # whoever is drawn by session and not asked is known whole, but for the cut random
     stays = settings["by"] == "session" and settings.get("cut", "random") != "random"
     gone = "known, not asked" if stays else "left out"
-    columns = [counts["events"], *(counts["targets"][t] for t in targets)]
-    rows = []
+    columns, rows = [counts["events"], *(counts["targets"][t] for t in record.targets.names)], []
     for fate, called in ROWS.items():
-        if fate not in counts["events"] or not (counts["events"][fate] or fate in ALWAYS):
-            continue
-        sessions = words.count(counts["sessions"].get(fate))
-        rows.append(
-            [called.format(period=split, gone=gone), sessions, *(_share(column[fate], column["all"]) for column in columns)]
-        )
-    return Table(["", "sessions", "events", *targets], rows)
+        if fate in counts["events"] and (counts["events"][fate] or fate in ALWAYS):
+            sessions = words.count(counts["sessions"].get(fate))
+            name = called.format(period=split, gone=gone)
+            rows.append([name, sessions, *(_share(column[fate], column["all"]) for column in columns)])
+    return rows
+
+
+def _answers(record: Record, facts: dict) -> list[list[str]]:
+    """Of the answers, as many as there are."""
+    labels, unknown = facts.get("labels"), facts.get("unknown_answers")
+    if labels is None or unknown is None:
+        return []
+    targets = record.targets.names
+    # of beginnings of sessions it is not known how many sessions they are
+    sessions = "" if facts.get("prefixes") else words.count(facts["sessions"] - facts["unanswered"])
+    rows = [["answers", sessions, "", *(words.count(labels[t]) for t in targets)]]
+    if any(unknown.values()):
+        told = (_share(unknown[t], labels[t]) for t in targets)
+        rows.append(["answers of items without an event in what is known", "", "", *told])
+    return rows
 
 
 def _share(n: int, of: int) -> str:
@@ -94,41 +106,24 @@ def _share(n: int, of: int) -> str:
 
 
 def texts(record: Record) -> list[str]:
-    """The rule, and what the tables do not tell: events of which nothing is learnt, answers that lists cannot hold, sessions
-    without an answer."""
-    found, split = [], record.split
-    periods = record.metrics["events"]["periods"]
-    rule = RULES.get((split.get("cut", "random"), split["by"]))
-    if rule and any("left_out" in facts for facts in periods.values()):
-        found.append(rule)
-    for name in reversed(SPLITS):
-        found += _more(name, periods[name])
-    return found
-
-
-def _more(split: str, facts: dict) -> list[str]:
-    found, gone = [], facts.get("left_out") or {}
-    if n := gone.get("one_event_before"):
+    """The rule, and what the tables do not tell."""
+    settings, periods = record.split, record.metrics["events"]["periods"]
+    gone = {split: periods[split].get("left_out") or {} for split in reversed(SPLITS)}
+    rule = RULES.get((settings.get("cut", "random"), settings["by"]))
+    found = [rule] if rule and any(gone.values()) else []
+    if alone := {split: n for split, counts in gone.items() if (n := counts.get("one_event_before"))}:
+        told = words.listed(f"{words.count(n)} before the {split} period" for split, n in alone.items())
+        found.append(f"Nothing is learnt from events that are alone in their session: {told}.")
+    if n := gone["test"].get("after"):
+        found.append(f"{words.count(n)} events come after the test period: they are not used.")
+    if any(any((facts.get("unknown_answers") or {}).values()) for facts in periods.values()):
         found.append(
-            f"Before the {split} period {words.count(n)} events are alone in their session: nothing is learnt from them."
+            "Lists that are made of events cannot hold an item without an event in what is known: it counts as missed."
         )
-    if n := gone.get("after"):
-        found.append(f"{words.count(n)} events come after the {split} period: they are not used.")
-    labels = facts.get("labels") or {}
-    told = [f"{words.count(n)} of {words.count(labels[t])} {t}" for t, n in (facts.get("unknown_answers") or {}).items() if n]
-    if told:
-        found.append(
-            f"Of the {split} period's answers {words.listed(told)} are of items without an event in what is known. Lists that "
-            "are made of events cannot hold them; they count as missed."
-        )
-    if n := facts.get("unanswered"):
-        found.append(
-            f"Of the {words.count(facts['sessions'])} sessions of the {split} period {words.count(n)} have no answer: their "
-            "lists are in no figure."
-        )
-    for name, said in ANSWERS.items():
-        if n := (facts.get("answers") or {}).get(name):
-            found.append(said.format(words.count(n), words.count(facts["answers"]["answers"])))
+    if any(facts.get("unanswered") for facts in periods.values()):
+        found.append("Sessions without an answer have lists, but no figure.")
+    taken = periods["test"].get("answers") or {}
+    found += [told.format(words.count(taken[n]), words.count(taken["answers"])) for n, told in ANSWERS.items() if taken.get(n)]
     return found
 
 
