@@ -107,6 +107,9 @@ def _own_days(result: ReadResult, events: EventsConfig, split: SplitConfig, say:
         return result
     days = own_days(ts)
     counted = split.by == "time" and getattr(split, "test_start" if marked is None else "validation_start") is None
+    if not len(days.early) and not len(days.late):
+        _tell_future(log.ts, say)
+        return result
     kept, told = np.ones(len(log), bool), False
     for found, key, side in ((days.early, "after", "before"), (days.late, "before", "after")):
         if not len(found) or getattr(events, key) is not None:

@@ -220,6 +220,25 @@ MISTAKES = {
     "far future": (lambda p: p.log("log.csv", csv(rows().assign(ts=9 * 10**12))), "year 2200"),
     "one session": (lambda p: p.log("log.csv", csv(rows().assign(session=1))), "no session with 2 events"),
     "one event": (lambda p: p.log("log.csv", csv(rows()[:1])), "no session with 2 events"),
+    "one session, auto": (
+        lambda p: p.log("log.csv", csv(rows().assign(session=1)), split="auto"),
+        "has 1 session with 2 events",
+    ),
+    "auto and days": (lambda p: p.log("log.csv", csv(), split={"auto": True, "test_days": 2}), "auto chooses test_days"),
+    "users over all days": (
+        lambda p: p.log("log.csv", csv(rows().assign(session=lambda f: f["session"] % 9)), split={"test_days": 1}),
+        "began before it, .*split.by: session, or events.visit_minutes.*split: auto would take",
+    ),
+    "after before before": (
+        lambda p: p.log("log.csv", csv(), events={"after": "2022-01-02", "before": "2022-01-01"}),
+        "after must lie",
+    ),
+    "nothing after": (lambda p: p.log("log.csv", csv(), events={"after": "2199-01-01"}), "lie before events.after"),
+    "a dry run without the column": (
+        lambda p: p.log("log.csv", csv(), "--dry-run", events={"columns": {"aid": "sku"}}),
+        "missing column 'sku'",
+    ),
+    "a dry run of other times": (lambda p: p.log("log.csv", csv(), "--dry-run", events={"ts_unit": "iso"}), "rows are bad"),
     "all the same event": (lambda p: p.log("log.csv", csv(pd.concat([rows()[:1]] * 500))), "no session with 2 events"),
     "sessions of one event": (lambda p: p.log("log.csv", csv(rows().drop_duplicates("session"))), "no session with 2 events"),
     "a file that is all test": (
@@ -526,6 +545,9 @@ COUNTED = {
     "all the same item": (lambda p: p.log("log.csv", csv(rows().assign(aid=7))), 0),
     "unsorted": (lambda p: p.log("log.csv", csv(rows().sample(frac=1, random_state=1))), 0),
     "everything twice": (lambda p: p.log("log.csv", csv(pd.concat([rows(), rows()]))), 0),
+    "one clock at 2038": (lambda p: p.log("log.csv", with_rows(b"1,7,2145916800000,clicks"), split="auto"), 0),
+    "one clock at 1970": (lambda p: p.log("log.csv", with_rows(b"1,7,0,clicks"), split="auto"), 0),
+    "all at one time": (lambda p: p.log("log.csv", csv(rows().assign(ts=T0)), split="auto"), 0),
     "times at 0": (lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] - f["ts"].min()))), 0),
     "times in s, split by session": (lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] // 1000))), 0),
 }
