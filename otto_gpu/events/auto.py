@@ -30,6 +30,7 @@ LENGTHS = (
 )  # fmt: skip
 SHORT = 3 * DAY_MS  # a log that is shorter has no whole days to give
 SAMPLE = 2_000_000  # events that are looked at, of whole sessions
+CHUNK = 1 << 22  # events at a time
 THIN, TAIL_SHARE = 0.1, 0.02  # a day is thin with so little of a usual day's events; a tail holds no more than this share
 
 
@@ -97,7 +98,9 @@ def thin_tail(ts: np.ndarray) -> int | None:
     first = int(ts.min()) // DAY_MS
     if int(ts.max()) // DAY_MS - first > 100_000:  # no clock that a person has set
         return None
-    counts = np.bincount((ts // DAY_MS - first).astype(np.int32))
+    counts = np.zeros(int(ts.max()) // DAY_MS - first + 1, np.int64)
+    for start in range(0, len(ts), CHUNK):
+        counts += np.bincount(ts[start : start + CHUNK] // DAY_MS - first, minlength=len(counts))
     ordered = np.sort(counts)
     usual = ordered[np.searchsorted(np.cumsum(ordered), len(ts) / 2)]  # half of the events fall on days as full as this one
     thin = counts < THIN * usual
@@ -237,11 +240,12 @@ def _by_time(seen: _Seen, config: SplitConfig, both: bool) -> tuple[dict, str] |
     if not long or config.cut in ("last", "every") or (seen.typical < DAY_MS / 2 and high - low < SHORT):
         return None
     length = _moment(seen)
-    return length and (
-        _days([length] * (1 + both)) | {"cut": "time"},
-        f"sessions last {duration(seen.typical)} at the median of the log's {duration(high - low)}, so most are there before "
-        f"any period begins: everybody is asked for what follows a moment, within {duration(length)}",
-    )
+    if length is None:
+        return None
+    why = f"sessions last {duration(seen.typical)} at the median of the log's {duration(high - low)}, so most are there before "
+    why = "as cut: time says, " if config.cut == "time" else f"{why}any period begins: "
+    asked = f"everybody is asked for what follows a moment, within {duration(length)}"
+    return _days([length] * (1 + both)) | {"cut": "time"}, why + asked
 
 
 def _days(lengths: list[int]) -> dict[str, float]:

@@ -64,6 +64,8 @@ def load(
             except TooManyRejected as error:
                 tell_reasons(error.reasons, sum(error.reasons.values()), error.read, reporter)
                 raise
+    for note in result.notes:
+        reporter.say(f"  {note}")
     tell_counts(result.counts, reporter)
     doubt = None if events.generated else suspicious_unit(result.log.ts, events.ts_unit)
     if doubt:
@@ -74,8 +76,6 @@ def load(
         raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
     result = prepared.result
     log, counts = result.log, result.counts
-    for note in result.notes:
-        reporter.say(f"  {note}")
     if events.test_file is not None and data is not None and data.is_dir() and result.from_test_file is None:
         named = names_of(events.test_file)
         reporter.say(f"  {data}: no file {named} (events.test_file): the test period is cut from the log")

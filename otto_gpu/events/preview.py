@@ -46,12 +46,18 @@ def preview(
         return
     result = _sample(data, events, targets, reporter, files_beside(data, events, items, others))
     what = f"the first rows of {number_of(result.counts['files'], 'file')}, a sample: "
+    for note in result.notes:
+        reporter.say(f"  {note}")
     _tell_log(result, what, reporter)
+    alone = "  the split: these rows alone do not show it"
+    if result.counts["files"] == 1 and split.by == "time":  # the beginning of a log says nothing of its end
+        reporter.say(alone)
+        return
     try:
         prepared = prepare(result, events, split, targets, lambda line: None)
         periods, prepared = split_prepared(prepared, prepared.result.log, targets, None, lambda line: None)
     except UserError:  # the rest may be other
-        reporter.say("  the split: these rows alone do not show it")
+        reporter.say(alone)
         return
     if prepared.chosen is not None:
         reporter.say(f"  split: auto would take {prepared.chosen.as_text()} for these rows; a run looks at the whole log")

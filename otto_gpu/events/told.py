@@ -16,6 +16,7 @@ LINES = {
     "earlier": "{s} before events.after: left out",
     "unsampled": "{s} of sessions outside events.sample_sessions: left out",
 }
+MANY, REPEATS = 0.05, "; if they are real, as with times in whole seconds or days, set events.duplicates: keep"
 
 
 def tell_counts(counts: dict, reporter: Reporter) -> None:
@@ -30,7 +31,8 @@ def tell_counts(counts: dict, reporter: Reporter) -> None:
     for name, line in LINES.items():
         if n := counts.get(name):
             words = {"s": "is", "w": "was"} if n == 1 else {"s": "are", "w": "were"}
-            reporter.say(f"  {name}: {share(n, read)} {line.format(**words)}")
+            many = REPEATS if name == "duplicates" and n > MANY * read else ""
+            reporter.say(f"  {name}: {share(n, read)} {line.format(**words)}{many}")
 
 
 def tell_reasons(reasons: dict[str, int], rejected: int, read: int, reporter: Reporter) -> None:

@@ -116,7 +116,8 @@ def test_of_very_many_files_some_are_looked_at(tmp_path, monkeypatch):
         (
             {"duplicates": 120, "earlier": 20, "unsampled": 2},
             [
-                "duplicates: 120 of 200 rows (60 %) stood there before (the same session, item, time and type): taken once",
+                "duplicates: 120 of 200 rows (60 %) stood there before (the same session, item, time and type): taken once; "
+                "if they are real, as with times in whole seconds or days, set events.duplicates: keep",
                 "earlier: 20 of 200 rows (10 %) are before events.after: left out",
                 "unsampled: 2 of 200 rows (1 %) are of sessions outside events.sample_sessions: left out",
             ],
