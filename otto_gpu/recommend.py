@@ -30,12 +30,12 @@ from otto_gpu.device.arrays import ranges
 from otto_gpu.embeddings.settings import ENCODER
 from otto_gpu.embeddings.vectors import load_vectors, load_weights
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import suspicious_unit
 from otto_gpu.events.incoming import NewSessions, Reader, shift_into_span
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.official import write_submission
 from otto_gpu.events.read import ReadResult, read_log
 from otto_gpu.events.stage import load_ids, load_period
+from otto_gpu.events.times import suspicious_unit
 from otto_gpu.events.typed import CONTEXT, load_dictionaries
 from otto_gpu.features.stage import feature_maker
 from otto_gpu.outcome.scores import METRICS
@@ -319,7 +319,7 @@ def read_sessions(path: Path, config: Config) -> ReadResult:
     """The events of new sessions, written as the run's log was: a file, a folder or a glob."""
     form = "auto" if config.events.generated else config.events.format
     changes = {"format": form, "train_file": None, "test_file": None, "sample_sessions": 1.0, "extra": []}
-    changes |= {"before": None, "after": None}
+    changes |= {"before": None, "after": None, "visit_minutes": None}
     return read_log(path, config.events.model_copy(update=changes), config.targets, bare=True)
 
 

@@ -189,7 +189,7 @@ def test_threads_may_share_it(run_dir, recommender):
         ([{"aid": 1, "ts": "soon", "type": "clicks"}], "row 0: ts is not a time"),
         ([{"aid": 1, "ts": 5, "type": "clicks"}, {"aid": None, "ts": 5, "type": "clicks"}], "row 1: missing aid"),
         ([{"aid": 1, "ts": 5, "type": "clicks"}, {"aid": {}, "ts": 5, "type": "clicks"}], "more than one kind"),
-        ([{"aid": 1.5, "ts": 5, "type": "clicks"}], "column 'aid' holds double"),
+        ([{"aid": 1.5, "ts": 5, "type": "clicks"}], "row 0: aid: id is no whole number"),
         ([1, 2], "must be a data frame"),
         ("events.csv", "must be a data frame"),
     ],

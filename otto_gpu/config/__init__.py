@@ -112,7 +112,7 @@ class Config(Section):
                     raise ValueError(f"embeddings.text.{name}: items.columns has no {column!r} of kind text; {told}")
         known = {*self.targets.types, *TYPES}
         used = dict.fromkeys(self.candidates.bought, "candidates.bought")
-        used |= dict.fromkeys((self.events.types or {}).values(), "events.types")
+        used |= dict.fromkeys(filter(None, (self.events.types or {}).values()), "events.types")
         for name, pairs in self.embeddings.factorization.items():
             used |= dict.fromkeys(pairs.types or (), f"embeddings.factorization.{name}")
         if self.embeddings.seq2seq:

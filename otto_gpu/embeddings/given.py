@@ -16,7 +16,7 @@ from otto_gpu.embeddings.settings import Given
 from otto_gpu.embeddings.vectors import normalised
 from otto_gpu.errors import UserError
 from otto_gpu.events.flat import csv_options, read_flat
-from otto_gpu.events.ids import may_be_ids
+from otto_gpu.events.ids import alike, may_be_ids
 from otto_gpu.events.readers import format_of, shown_format
 from otto_gpu.events.readers.files import file_beside
 from otto_gpu.events.readers.opening import FAULTS
@@ -96,10 +96,7 @@ def align(name: str, config: Given, data: Path | None, items: pa.Array, reporter
 
 def places(ids: pa.Array, items: pa.Array) -> np.ndarray:
     """int64 [n]: the dense ids of own ids, -1 where there are none. 7 and '7' are one item."""
-    if not (pa.types.is_integer(ids.type) and pa.types.is_integer(items.type)):
-        ids, items = ids.cast(pa.string()), items.cast(pa.string())
-    elif ids.type != items.type:
-        ids, items = ids.cast(pa.int64()), items.cast(pa.int64())
+    ids, items = alike(ids, items)
     return pc.fill_null(pc.index_in(ids, items), -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 

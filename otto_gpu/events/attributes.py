@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import YEAR_2200_MS, suspicious_unit, to_milliseconds
 from otto_gpu.events.flat import read_flat
-from otto_gpu.events.ids import compact_ids, dense_ids, encoded, may_be_ids
+from otto_gpu.events.ids import alike, compact_ids, dense_ids, join_ids
 from otto_gpu.events.items import NO_CODE, NO_TIME, Items
 from otto_gpu.events.log import EventLog
+from otto_gpu.events.own import own_ids_of
 from otto_gpu.events.settings import ItemsConfig
+from otto_gpu.events.times import YEAR_2200_MS, suspicious_unit, to_milliseconds
 from otto_gpu.events.typed import as_numbers, as_texts, as_words, decoded, is_text, join_codes
 
 CODES = "attribute_codes.json"  # in events/ of a run: the values of the codes
@@ -77,20 +78,24 @@ def _ids(file: Path, column: pa.Array, config: ItemsConfig, say: Say) -> tuple[p
 def own_ids(file: Path, column: pa.Array, name: str, key: str) -> tuple[pa.Array, np.ndarray]:
     """(own ids, integers or text, any where there is none; bool [n], whether there is one). Integers that came as text are
     integers, as in the log. UserError where the column `name`, which the setting `key` names, holds others."""
-    if not may_be_ids(column.type):
-        raise UserError(f"{file}: column {name!r} ({key}) is {column.type}; ids must be integers or strings")
-    there = column.is_valid()
-    text = not pa.types.is_integer(column.type) or pa.types.is_uint64(column.type)
+    what = f"{file}: column {name!r} ({key})"
+    own = own_ids_of(column, what)
+    ids, words = own.ids, own.ids.dictionary
+    if own.fraction is not None and own.fraction.any():
+        raise UserError(f"{what} has ids such as {words[int(np.argmax(own.fraction))].as_py()}: ids are integers or text")
+    there = ids.is_valid()
+    text = pa.types.is_string(words.type)
     if text:
-        column = column.cast(pa.string())
-        there = pc.and_(there, pc.fill_null(pc.not_equal(column, ""), False))
+        there = pc.and_(there, pc.fill_null(pc.not_equal(ids, ""), False))
     there = there.to_numpy(zero_copy_only=False)
     if not there.any():
         return pa.nulls(len(column), pa.int64()), there
     if not there.all():
-        column = pc.if_else(pa.array(there), column, column[int(np.argmax(there))])
-    ids = compact_ids(encoded(column), from_text=text)
-    return (ids.dictionary_decode() if pa.types.is_dictionary(ids.type) else ids), there
+        indices = ids.indices.to_numpy(zero_copy_only=False)
+        filled = np.where(there, indices, indices[int(np.argmax(there))]).astype(np.int32)
+        ids = pa.DictionaryArray.from_arrays(pa.array(filled), words)
+    found = join_ids([compact_ids(ids, from_text=text)], from_text=text).combine_chunks()
+    return (found.dictionary_decode() if pa.types.is_dictionary(found.type) else found), there
 
 
 def _times(column: pa.Array, unit: str, what: str, say: Say) -> tuple[np.ndarray, int]:
@@ -129,21 +134,14 @@ def _texts(column: pa.Array, what: str) -> pa.Array:
 def with_ids(log: EventLog, *further: pa.Array) -> EventLog:
     """The log with a dictionary that holds these ids too (own ids, which may be known); dense ids keep the order of own ids.
     7 and '7' are one item: where some are integers and others text, all are text."""
-    all_of = [pa.array(np.arange(log.n_items)) if log.items is None else log.items, *further]
-    if not all(pa.types.is_integer(ids.type) for ids in all_of):
-        all_of = [ids.cast(pa.string()) for ids in all_of]
-    else:
-        all_of = [ids.cast(pa.int64()) for ids in all_of] if len({ids.type for ids in all_of}) > 1 else all_of
+    all_of = alike(pa.array(np.arange(log.n_items)) if log.items is None else log.items, *further)
     place, items = dense_ids(pa.chunked_array(all_of), "aid")
     return replace(log, aid=place[: log.n_items][log.aid], items=items, n_items=len(items))
 
 
 def places_of(ids: pa.Array, dictionary: pa.Array) -> np.ndarray:
     """int64 [n]: the dense ids of own ids, -1 where the dictionary has none; 7 and '7' are one."""
-    kinds = {ids.type, dictionary.type}
-    if len(kinds) > 1:
-        kind = pa.int64() if all(pa.types.is_integer(kind) for kind in kinds) else pa.string()
-        ids, dictionary = ids.cast(kind), dictionary.cast(kind)
+    ids, dictionary = alike(ids, dictionary)
     return pc.fill_null(pc.index_in(ids, dictionary), -1).to_numpy().astype(np.int64)
 
 

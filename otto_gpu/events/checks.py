@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +14,27 @@ import pyarrow.compute as pc
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
-from otto_gpu.events.ids import compact_ids, encoded
+from otto_gpu.events.ids import WHOLE, compact_ids, encoded
+from otto_gpu.events.own import OwnIds, joined, own_ids_of
+from otto_gpu.events.rejections import (
+    FRACTION,
+    KEPT_ROWS,
+    LATE_TS,
+    NEGATIVE_TS,
+    NOT_A_TIME,
+    NOT_UTF8,
+    UNKNOWN_TYPE,
+    Faults,
+    Rejections,
+    indices_of,
+    missing,
+    rows_of,
+)
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
-from otto_gpu.events.typed import NUMBER, as_numbers, as_words
+from otto_gpu.events.times import YEAR_2200_MS, Clock, moment_ms
+from otto_gpu.events.typed import as_numbers, as_words
+from otto_gpu.events.types import LEFT, MISSING, TypeValues
 from otto_gpu.schema import did_you_mean
-
-UNITS = ("s", "ms", "us", "ns")
-YEAR_1990_MS, YEAR_2100_MS = 631_152_000_000, 4_102_444_800_000
-YEAR_2200_MS = 7_258_118_400_000
-KEPT_ROWS = 100_000  # rejected rows whose text is kept; all are counted
-KEPT_TEXT = 500
-PER_MS = {"us": 1_000, "ns": 1_000_000}
-
-NOT_UTF8 = "not UTF-8"
-NOT_A_TIME = "ts is not a time"
-NEGATIVE_TS = "ts is negative"
-LATE_TS = "ts is at or after the year 2200 (see events.ts_unit)"
-UNKNOWN_TYPE = "unknown type"
-OUTSIDE_INT64 = "id outside int64"
-
-
-def missing(name: str) -> str:
-    return f"missing {name}"
 
 
 @dataclass
@@ -76,77 +74,79 @@ class Events:
     no_numbers: int = 0
 
 
-class Rejections:
-    """Counts every rejected row, by reason too, and keeps the first ones with their text."""
-
-    def __init__(self):
-        self.count = 0
-        self.reasons: Counter[str] = Counter()
-        self.kept: list[tuple[str, int, str, str]] = []
-
-    def add(self, file: Path, row: int, reason: str, text: str) -> None:
-        self.count += 1
-        self.reasons[reason] += 1
-        if len(self.kept) < KEPT_ROWS:
-            self.kept.append((str(file), int(row), reason, text[:KEPT_TEXT]))
-
-    def table(self) -> pa.Table:
-        """file, row, reason, text."""
-        columns = list(zip(*self.kept, strict=True)) or [[], [], [], []]
-        kinds = {"file": pa.string(), "row": pa.int64(), "reason": pa.string(), "text": pa.string()}
-        return pa.table({name: pa.array(c, kind) for (name, kind), c in zip(kinds.items(), columns, strict=True)})
-
-
 class Checker:
-    """Applies the configuration to one piece after the other."""
+    """Applies the configuration to one piece after the other. rejections: the rows that are at fault. Rows left out on purpose:
+    left_out, by the value of their type, and no_id, {session or aid: {the word that stands for none: rows}}. notes: what is to
+    be told of how the columns were read."""
 
     def __init__(self, config: EventsConfig, targets: TargetsConfig):
         self.config = config
-        codes = {name: code for code, name in enumerate(targets.types)}
-        for value, name in config.types.items():
-            if config.columns.type is not None and name not in codes:
-                raise UserError(f"events.types: {value} -> {name!r} is not one of targets.types; {did_you_mean(name, codes)}")
         default = config.default_type
-        if default is not None and default not in codes:
-            raise UserError(f"events.default_type: {default!r} is not one of targets.types; {did_you_mean(default, codes)}")
+        if default is not None and default not in targets.types:
+            raise UserError(
+                f"events.default_type: {default!r} is not one of targets.types; {did_you_mean(default, targets.types)}"
+            )
         if config.columns.type is None and config.default_type is None:
             raise UserError("events.columns.type is null: set events.default_type to the type that every event has")
-        self.values = pa.array(list(config.types), pa.string())
-        self.codes = np.array([codes.get(name, -1) for name in config.types.values()] + [-1], np.int8)
-        self.default = codes.get(default, -1)
+        self._types_of = TypeValues(config, targets)
+        self._default = -1 if default is None else targets.types.index(default)
+        self._no_words = pa.array([word for word in config.missing if word], pa.string())
+        numbers = [int(word) for word in config.missing if word.removeprefix("-").isdecimal() and len(word) < 19]
+        self._no_numbers = pa.array(numbers, pa.int64())
+        self._clock = Clock(config.ts_unit, config.ts_format, config.timezone)
         self.rejections = Rejections()
+        self.left_out: Counter[str] = Counter()
+        self.no_id: dict[str, Counter[str]] = {}
+        self._notes: dict[str, None] = {}
 
     def __call__(self, file: Path, piece: Piece, text_ids: bool) -> Events:
         """text_ids: ids came as text whether they are integers or not (CSV), see `compact_ids`."""
         for row, reason, text in piece.rejected:
             self.rejections.add(file, row, reason, text)
-        faults = _Faults(len(piece.rows))
-        session = self._ids(piece.columns[SESSION], SESSION, faults, text_ids)
-        aid = self._ids(piece.columns[AID], AID, faults, text_ids)
+        piece = one_item_each(piece)
+        faults = Faults(len(piece.rows))
+        kind = self._types(piece.columns.get(TYPE), faults, text_ids)
+        try:
+            session = self._session(piece.columns[SESSION], faults, text_ids)
+            aid = self._ids(piece.columns[AID], AID, faults, text_ids)
+        except UserError as error:
+            raise UserError(f"{file}: {error}") from None
         ts = self._times(piece.columns[TS], faults, text_ids)
-        kind = self._types(piece.columns.get(TYPE), len(ts), faults, text_ids)
         self._reject(file, piece, faults)
 
-        keep = ~faults.any()
+        keep = faults.good()
         read = int(keep.sum())
         if self.config.before is not None:
-            keep &= ts < _milliseconds(self.config.before)
+            keep &= ts < moment_ms(self.config.before)
         later = read - int(keep.sum())
         if self.config.after is not None:
-            keep &= ts >= _milliseconds(self.config.after)
+            keep &= ts >= moment_ms(self.config.after)
         earlier = read - later - int(keep.sum())
         if self.config.sample_sessions < 1:
-            keep &= in_sample(session.dictionary, self.config.sample_sessions)[_indices(session)]
+            keep &= in_sample(session.ids.dictionary, self.config.sample_sessions)[indices_of(session.ids)]
         unsampled = read - later - earlier - int(keep.sum())
         extra = piece.extra
         context, no_numbers = self._context(file, piece)
+        ids = [session.ids, aid.ids]
         if not keep.all():
             mask = pa.array(keep)
-            session, aid, ts, kind = session.filter(mask), aid.filter(mask), ts[keep], kind[keep]
+            ids, ts, kind = [column.filter(mask) for column in ids], ts[keep], kind[keep]
             extra = extra.filter(mask) if extra is not None else None
             context = {name: c[keep] if isinstance(c, np.ndarray) else c.filter(mask) for name, c in context.items()}
-        session, aid = compact_ids(session, text_ids), compact_ids(aid, text_ids)
-        return Events(session, aid, ts, kind, extra, read, later, earlier, unsampled, context, no_numbers)
+        ids = [compact_ids(column, text_ids or own.digits) for column, own in zip(ids, (session, aid), strict=True)]
+        return Events(*ids, ts, kind, extra, read, later, earlier, unsampled, context, no_numbers)
+
+    @property
+    def read(self) -> int:
+        """The rows so far that are no events: those at fault and those left out on purpose."""
+        return self.rejections.count + self.left_out.total() + sum(words.total() for words in self.no_id.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """In the order in which they came up."""
+        unclear, zone = self._clock.unclear, self.config.timezone
+        hours = f"{unclear:,} times lie in an hour that clocks of {zone} show twice or leave out: read as before the change"
+        return [*self._notes, *([hours] if unclear else [])]
 
     def _context(self, file: Path, piece: Piece) -> tuple[dict, int]:
         found, bad = {}, 0
@@ -160,166 +160,154 @@ class Checker:
                 bad += no_numbers
         return found, bad
 
-    def _ids(self, column: pa.Array, name: str, faults: _Faults, empty_is_missing: bool) -> pa.DictionaryArray:
-        """The column as a dictionary of int64 or strings; a rejected row's id is any."""
-        column = encoded(column)
-        words, broken = _as_text(column.dictionary)
-        may_be_empty = empty_is_missing and len(words) and pa.types.is_string(words.type)
-        absent = pc.equal(words, "").to_numpy(zero_copy_only=False) if may_be_empty else None
-        if pa.types.is_uint64(words.type):
-            large = pc.greater(words, pa.scalar(np.iinfo(np.int64).max, words.type)).to_numpy(zero_copy_only=False)
-            faults.mark_words(column, large, f"{name}: {OUTSIDE_INT64}")
-            words = words.cast(pa.int64(), safe=False)
-        faults.mark(column.is_null().to_numpy(zero_copy_only=False), missing(name))
-        faults.mark_words(column, absent, missing(name))
-        faults.mark_words(column, broken, f"{name}: {NOT_UTF8}")
-        if pa.types.is_integer(words.type):
-            words = words.cast(pa.int64())
-        if len(words) == 0:  # all rows are null: any word will do, no row is kept
-            words = pa.array([0] if pa.types.is_integer(words.type) else ["0"], words.type)
-        return pa.DictionaryArray.from_arrays(pa.array(_indices(column), pa.int32()), words)
+    def _session(self, column: pa.Array, faults: Faults, text_ids: bool) -> OwnIds:
+        if not (pa.types.is_struct(column.type) and isinstance(self.config.columns.session, (list, tuple))):
+            return self._ids(column, SESSION, faults, text_ids)
+        parts = [self._ids(part, SESSION, faults, text_ids, part=i) for i, part in enumerate(column.flatten())]
+        return OwnIds(_whole(joined([part.ids for part in parts])))
 
-    def _times(self, column: pa.Array, faults: _Faults, empty_is_missing: bool) -> np.ndarray:
+    def _ids(self, column: pa.Array, name: str, faults: Faults, text_ids: bool, part: int | None = None) -> OwnIds:
+        """The column as a dictionary of integers or strings; the id of a row that is no event is any. part: of the columns that
+        make up the id."""
+        own = own_ids_of(column, self._called(name, part), binary_text=text_ids, any_kind=part is not None)
+        self._notes |= dict.fromkeys(own.notes)
+        ids, words = own.ids, own.ids.dictionary
+        absent = ids.is_null().to_numpy(zero_copy_only=False)
+        text = pa.types.is_string(words.type)
+        if text and len(words):
+            empty = pc.equal(words, "").to_numpy(zero_copy_only=False)
+            absent = absent | rows_of(ids, empty) if empty.any() else absent
+        none = self._no_words if text else self._no_numbers
+        if len(none) and len(words):
+            meaningless = pc.is_in(words.cast(none.type, safe=False), value_set=none).to_numpy(zero_copy_only=False)
+            for place in np.flatnonzero(meaningless):
+                word = np.zeros(len(words), bool)
+                word[place] = True
+                self._leave(name, str(words[int(place)].as_py()), rows_of(ids, word), faults)
+        if "" in self.config.missing and absent.any():
+            self._leave(name, "", absent, faults)
+        faults.mark(absent, missing(name), name)
+        faults.mark_words(ids, own.broken, f"{name}: {NOT_UTF8}", name)
+        faults.mark_words(ids, own.fraction, f"{name}: {FRACTION}", name)
+        own.ids = _whole(ids)
+        return own
+
+    def _called(self, name: str, part: int | None = None) -> str:
+        called = getattr(self.config.columns, name)
+        called = called[part] if part is not None else called
+        return f"column {called!r} (events.columns.{name})"
+
+    def _leave(self, name: str, word: str, rows: np.ndarray, faults: Faults) -> None:
+        if n := faults.leave(rows):
+            self.no_id.setdefault(name, Counter())[word] += n
+
+    def _times(self, column: pa.Array, faults: Faults, text_ids: bool) -> np.ndarray:
         """int64 [n], milliseconds; rows that are no time are marked and hold any value."""
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         column, broken = _as_text(column)
         absent = column.is_null()
-        if empty_is_missing and pa.types.is_string(column.type):
-            absent = pc.or_(absent, pc.equal(column, ""))
+        if pa.types.is_string(column.type):
+            absent = pc.or_(absent, pc.fill_null(pc.equal(column, ""), False))
         absent = absent.to_numpy(zero_copy_only=False)
-        faults.mark(absent, missing(TS))
+        faults.mark(absent, missing(TS), TS)
         if broken is not None:
-            faults.mark(broken, f"{TS}: {NOT_UTF8}")
-        ts, valid = to_milliseconds(column, self.config.ts_unit)
-        faults.mark(~valid, NOT_A_TIME)
-        faults.mark(valid & (ts < 0), NEGATIVE_TS)
-        faults.mark(valid & (ts >= YEAR_2200_MS), LATE_TS)
+            faults.mark(broken, f"{TS}: {NOT_UTF8}", TS)
+        ts, valid = self._clock.milliseconds(column)
+        if not valid.all():
+            if pa.types.is_string(column.type):
+                faults.mark(~valid & pc.is_in(column, value_set=self._no_words).to_numpy(zero_copy_only=False), missing(TS), TS)
+            faults.mark(~valid, NOT_A_TIME, TS)
+        faults.mark(valid & (ts < 0), NEGATIVE_TS, TS)
+        faults.mark(valid & (ts >= YEAR_2200_MS), LATE_TS, TS)
         return ts
 
-    def _types(self, column: pa.Array | None, n: int, faults: _Faults, empty_is_missing: bool) -> np.ndarray:
+    def _types(self, column: pa.Array | None, faults: Faults, text_ids: bool) -> np.ndarray:
+        """int8 [n]: codes of the types; rows of a type that is left out, or none, are marked."""
         if column is None:
-            return np.full(n, self.default, np.int8)
+            return np.full(len(faults.code), self._default, np.int8)
         try:
             column = encoded(column)
             words, broken = _as_text(column.dictionary)
             words = words if pa.types.is_string(words.type) else words.cast(pa.string())
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # lists, structs and other things that are no words
-            faults.mark(np.ones(n, bool), UNKNOWN_TYPE)
-            return np.full(n, -1, np.int8)
-        faults.mark(column.is_null().to_numpy(zero_copy_only=False), missing(TYPE))
-        if empty_is_missing and len(words):
-            faults.mark_words(column, pc.equal(words, "").to_numpy(zero_copy_only=False), missing(TYPE))
-        faults.mark_words(column, broken, f"{TYPE}: {NOT_UTF8}")
-        place = pc.fill_null(pc.index_in(words, self.values), len(self.values)).to_numpy()
-        codes = np.append(self.codes[place], np.int8(-1))[_indices(column, missing=len(words))]
-        faults.mark(codes < 0, UNKNOWN_TYPE)
-        return codes
+            faults.last(np.ones(len(column), bool), UNKNOWN_TYPE, TYPE)
+            return np.full(len(column), -1, np.int8)
+        places = self._types_of.places(words)
+        absent = pc.equal(words, "").to_numpy(zero_copy_only=False)
+        unknown = self._types_of.codes(places) == -1
+        if unknown.any():
+            absent |= unknown & pc.is_in(words, value_set=self._no_words).to_numpy(zero_copy_only=False)
+        no_type = np.int8(self._types_of.missing)
+        codes = np.where(absent, no_type, self._types_of.codes(places))
+        indices = indices_of(column, missing=len(words))
+        found = np.append(codes, no_type)[indices]
+        if self._types_of.left:
+            counts = np.bincount(indices, minlength=len(words) + 1)
+            for place in np.flatnonzero((np.append(codes, no_type) == LEFT) & (counts > 0)):
+                none = place == len(words) or absent[place]
+                self.left_out[MISSING if none else self._types_of.value(int(places[place]))] += int(counts[place])
+            faults.leave(found == LEFT)
+        if no_type < 0:
+            faults.last(np.append(absent, True)[indices], missing(TYPE), TYPE)
+        if broken is not None:
+            faults.last(rows_of(column, broken), f"{TYPE}: {NOT_UTF8}", TYPE)
+        faults.last(found < 0, UNKNOWN_TYPE, TYPE)
+        return found
 
-    def _reject(self, file: Path, piece: Piece, faults: _Faults) -> None:
+    def _reject(self, file: Path, piece: Piece, faults: Faults) -> None:
+        faults.finish()
         bad = np.flatnonzero(faults.any())
         room = max(0, KEPT_ROWS - len(self.rejections.kept))
         for i in bad[:room]:
             values = {name: _shown(column[int(i)]) for name, column in piece.columns.items()}
             text = orjson.dumps(values, default=str).decode()
-            self.rejections.add(file, piece.rows[i], faults.reason(i), text)
-        self.rejections.count += max(0, len(bad) - room)
+            code = faults.code[i]
+            self.rejections.add(file, piece.rows[i], faults.reasons[code], text, values.get(faults.columns[code]))
         for code, n in enumerate(np.bincount(faults.code[bad[room:]])):
-            self.rejections.reasons[faults.reasons[code]] += int(n)
+            self.rejections.more(faults.reasons[code], int(n))
 
 
-class _Faults:
-    """The first reason, if any, why a row is none."""
-
-    def __init__(self, n: int):
-        self.code = np.zeros(n, np.int8)
-        self.reasons = [""]
-
-    def mark(self, rows: np.ndarray, reason: str) -> None:
-        if rows.any():
-            self.code[rows & (self.code == 0)] = len(self.reasons)
-            self.reasons.append(reason)
-
-    def mark_words(self, column: pa.DictionaryArray, words: np.ndarray | None, reason: str) -> None:
-        """Marks the rows that hold one of these words of the dictionary."""
-        if words is not None and words.any():
-            self.mark(np.append(words, False)[_indices(column, missing=len(words))], reason)
-
-    def any(self) -> np.ndarray:
-        return self.code > 0
-
-    def reason(self, i: int) -> str:
-        return self.reasons[self.code[i]]
+def one_item_each(piece: Piece) -> Piece:
+    """A row that holds a list of items as a row for each; of an empty list as a row without an item."""
+    column = piece.columns[AID]
+    kind = column.type
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        column = column.cast(pa.large_list(kind.value_type))
+    elif not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        return piece
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    rows = np.repeat(np.arange(len(lengths)), np.maximum(lengths, 1))
+    empty = np.repeat(lengths == 0, np.maximum(lengths, 1))
+    items = pc.list_flatten(column).take(pa.array(np.cumsum(~empty) - 1, mask=empty))
+    take = pa.array(rows)
+    columns = {name: items if name == AID else c.take(take) for name, c in piece.columns.items()}
+    extra = None if piece.extra is None else piece.extra.take(take)
+    return Piece(columns, piece.rows[rows], [], extra, {name: c.take(take) for name, c in piece.context.items()})
 
 
 def in_sample(words: pa.Array, share: float) -> np.ndarray:
-    """bool [n]: whether a session of this id belongs to the sample. Hashes the id's text, so that the answer depends
-    neither on the order of the log nor on its format."""
-    text = words if pa.types.is_string(words.type) else words.cast(pa.string())
+    """bool [n]: whether a session of this id belongs to the sample. Hashes the id's text (27.0 is 27), so that the answer
+    depends neither on the order of the log nor on its format."""
+    text = pc.replace_substring_regex(words, WHOLE, r"\1") if pa.types.is_string(words.type) else words.cast(pa.string())
     hashed = pd.util.hash_array(text.to_numpy(zero_copy_only=False).astype(object), categorize=False)
     return hashed < np.uint64(share * 2.0**64)
 
 
-def to_milliseconds(column: pa.Array, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """(ts int64 [n] in ms, valid bool [n]) of integers, floats, text in `unit`, or timestamps and dates (UTC), which
-    carry their own unit. Seconds are rounded to ms; what is finer than a millisecond is cut off."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        if kind == pa.timestamp("s", getattr(kind, "tz", None)):
-            column, unit = column.cast(pa.int64()), "s"  # as milliseconds they might not fit, and turn into others
-        else:
-            column = column.cast(pa.timestamp("ms", getattr(kind, "tz", None)), safe=False).cast(pa.int64())
-            unit = "ms"
-    elif pa.types.is_string(kind) and unit == "iso":
-        times = pd.to_datetime(column.to_pandas(), format="ISO8601", utc=True, errors="coerce")
-        valid = times.notna().to_numpy()
-        return times.dt.as_unit("ms").astype("int64").to_numpy() * valid, valid
-    elif pa.types.is_string(kind):
-        column = _numbers(column, prefer_float=unit == "s")
-    elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)) or unit == "iso":
-        return np.zeros(len(column), np.int64), np.zeros(len(column), bool)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
-    if pa.types.is_integer(column.type):
-        if pa.types.is_uint64(column.type):
-            column = pc.min_element_wise(column, pa.scalar(np.iinfo(np.int64).max, pa.uint64()), skip_nulls=False)
-        values = pc.fill_null(column.cast(pa.int64()), 0).to_numpy()
-        if unit == "s":  # whole seconds beyond the year 2200 are rejected anyway: keep them from overflowing
-            return np.clip(values, -YEAR_2200_MS, YEAR_2200_MS) * 1000, valid
-        return values // PER_MS.get(unit, 1), valid
-    values = pc.fill_null(column.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False)
-    valid = valid & np.isfinite(values)
-    scaled = np.where(valid, values, 0) * (1000 if unit == "s" else 1 / PER_MS.get(unit, 1))
-    # clipped: beyond int64 a cast would be undefined, and both ends are rejected in any case
-    return np.rint(np.clip(scaled, -2.0 * YEAR_2200_MS, 2.0 * YEAR_2200_MS)).astype(np.int64), valid
-
-
-def suspicious_unit(ts: np.ndarray, unit: str) -> str | None:
-    """A warning where times (int64 [n], ms) lie about 1970 and would lie in our days if they were in a larger unit than
-    `unit`; None where they may be right. A clock that begins at 0 is nobody's mistake."""
-    if not len(ts) or unit not in UNITS:
-        return None
-    first, last = int(ts.min()), int(ts.max())
-    for larger in UNITS[: UNITS.index(unit)]:
-        factor = 1000 ** (UNITS.index(unit) - UNITS.index(larger))
-        if first * factor >= YEAR_1990_MS and last * factor < YEAR_2100_MS:
-            days = " to ".join(dict.fromkeys(str(datetime.fromtimestamp(t / 1000, UTC).date()) for t in (first, last)))
-            return f"all times lie in {days}: if ts is in {larger} and not in {unit}, set events.ts_unit to {larger!r}"
-    return None
-
-
-def _numbers(text: pa.Array, prefer_float: bool) -> pa.Array:
-    """Text to int64 or, where there are fractions, float64; null where it is no number."""
-    if not prefer_float and not pc.any(pc.match_substring(text, "x", ignore_case=True)).as_py():  # a cast would take 0x1f
-        try:
-            return text.cast(pa.int64())
-        except pa.ArrowInvalid:
-            pass
-    number = pc.match_substring_regex(text, NUMBER)
-    return pc.if_else(number, text, pa.scalar(None, pa.string())).cast(pa.float64())
+def _whole(ids: pa.DictionaryArray) -> pa.DictionaryArray:
+    """Without nulls: rows without an id, which no event is of, have any."""
+    words = ids.dictionary
+    if not len(words):  # any word will do
+        words = pa.array([0] if pa.types.is_integer(words.type) else ["0"], words.type)
+    return pa.DictionaryArray.from_arrays(pa.array(indices_of(ids), pa.int32()), words)
 
 
 def _as_text(array: pa.Array) -> tuple[pa.Array, np.ndarray | None]:
     """Text and binary as string, with a mask of what is not UTF-8 (None: all is well); other kinds as they are."""
+    if pa.types.is_binary_view(array.type):
+        array = array.cast(pa.binary())
+    if pa.types.is_fixed_size_binary(array.type):
+        array = array.cast(pa.binary())
     if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
         try:
             return array.cast(pa.string()), None
@@ -339,19 +327,9 @@ def _is_utf8(value: bytes) -> bool:
     return True
 
 
-def _indices(column: pa.DictionaryArray, missing: int = 0) -> np.ndarray:
-    return pc.fill_null(column.indices, missing).to_numpy(zero_copy_only=False)
-
-
 def _shown(value: pa.Scalar):
     try:
         value = value.as_py()
     except (OverflowError, ValueError):  # a time that Python has no word for
         return str(value.cast(pa.int32() if pa.types.is_date32(value.type) else pa.int64()))
     return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _milliseconds(moment: datetime) -> int:
-    """The first millisecond at or after the moment; without a zone it is UTC."""
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return -((datetime(1970, 1, 1, tzinfo=UTC) - moment) // timedelta(milliseconds=1))

@@ -9,6 +9,22 @@ import pyarrow.compute as pc
 from otto_gpu.errors import UserError
 
 MOST_IDS = np.iinfo(np.int32).max
+INT64, INT32 = np.iinfo(np.int64), np.iinfo(np.int32)
+WHOLE = r"^(0|-?[1-9]\d*)\.0+$"  # text such as 27.0: what pandas makes of 27 beside missing values
+
+
+def alike(*several: pa.Array) -> list[pa.Array]:
+    """Ids of several places as one kind, so that they can be compared: 7 and '7' are one."""
+    kinds = {ids.type for ids in several}
+    if len(kinds) == 1:
+        return list(several)
+    if all(pa.types.is_integer(kind) for kind in kinds):
+        for kind in (pa.int64(), pa.uint64()):
+            try:
+                return [ids.cast(kind) for ids in several]
+            except pa.ArrowInvalid:  # some are beyond int64, others below 0
+                continue
+    return [ids.cast(pa.string()) for ids in several]
 
 
 def may_be_ids(kind: pa.DataType) -> bool:
@@ -101,7 +117,7 @@ def encoded(values: pa.Array) -> pa.DictionaryArray:
 
 
 def compact_ids(values: pa.DictionaryArray, from_text: bool = False) -> pa.Array:
-    """The least memory that holds these ids: int32 or int64 where they are integers, else a dictionary of the strings
+    """The least memory that holds these ids: int32, int64 or uint64 where they are integers, else a dictionary of the strings
     that rows use. from_text: integers came as text; they count as integers if every one is written as Python writes it
     ('7', not '007', '+7' or '7.0'), so that turning them back into text loses nothing.
     """
@@ -109,42 +125,71 @@ def compact_ids(values: pa.DictionaryArray, from_text: bool = False) -> pa.Array
     words = values.dictionary
     used = np.zeros(len(words), bool)
     used[indices] = True
-    if from_text:
+    if from_text and not pa.types.is_integer(words.type):
         words = _canonical_integers(words, used)
     if pa.types.is_integer(words.type):
-        numbers = words.to_numpy(zero_copy_only=False)
-        some = numbers[used]
-        small = not len(some) or (some.min() >= np.iinfo(np.int32).min and some.max() <= np.iinfo(np.int32).max)
-        return pa.array(numbers.astype(np.int32 if small else np.int64)[indices])
+        return _compact_integers(words.to_numpy(zero_copy_only=False), used, indices)
     if not used.all():
         place = (np.cumsum(used, dtype=np.int32) - 1).astype(np.int32)
         indices, words = place[indices], words.filter(pa.array(used))
     return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), words)
 
 
+def _compact_integers(numbers: np.ndarray, used: np.ndarray, indices: np.ndarray) -> pa.Array:
+    some = numbers[used]
+    low, high = (int(some.min()), int(some.max())) if len(some) else (0, 0)
+    kind = np.int32 if INT32.min <= low and high <= INT32.max else np.int64 if high <= INT64.max else np.uint64
+    return pa.array(numbers.astype(kind)[indices])
+
+
 def _canonical_integers(words: pa.Array, used: np.ndarray) -> pa.Array:
-    """int64 if all used words are canonical integers, else the words themselves; unused words may turn to 0."""
+    """int64, or uint64, if all used words are canonical integers, else the words themselves; unused words may turn to 0."""
     some = words if used.all() else pc.if_else(pa.array(used), words, "0")
-    try:
-        numbers = some.cast(pa.int64())
-    except pa.ArrowInvalid:
-        return words
-    return numbers if numbers.cast(pa.string()).equals(some) else words
+    for kind in (pa.int64(), pa.uint64()):
+        try:
+            numbers = some.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        return numbers if numbers.cast(pa.string()).equals(some) else words
+    return words
 
 
 def join_ids(chunks: list[pa.Array], from_text: bool) -> pa.ChunkedArray:
-    """Compact chunks as one column of one kind. Where ids came as text and some chunks hold integers while others do
-    not, the integers turn back into the text that they were."""
+    """Compact chunks as one column of one kind. Where ids came as text, or some chunks hold integers while others do not, they
+    are integers if all of them are written as such (27.0 is one, too: 27), and else the text that they were."""
     texts = [pa.types.is_dictionary(chunk.type) for chunk in chunks]
-    if all(texts):
-        return pa.chunked_array(chunks, pa.dictionary(pa.int32(), pa.string()))
-    if any(texts):
-        if not from_text:
-            raise ValueError("integer and string ids in one column")
-        chunks = [c if t else _back_to_text(c) for c, t in zip(chunks, texts, strict=True)]
-        return pa.chunked_array(chunks)
-    kind = pa.int64() if any(pa.types.is_int64(chunk.type) for chunk in chunks) else pa.int32()
+    if any(texts) and (from_text or not all(texts)):
+        found = _all_integers(chunks)
+        chunks, texts = (chunks, texts) if found is None else (found, [False] * len(chunks))
+    if any(texts) or _apart(chunks):
+        made = [c if t else _back_to_text(c) for c, t in zip(chunks, texts, strict=True)]
+        return pa.chunked_array(made, pa.dictionary(pa.int32(), pa.string()))
+    kinds = {chunk.type for chunk in chunks}
+    kind = next((kind for kind in (pa.uint64(), pa.int64()) if kind in kinds), pa.int32())
     return pa.chunked_array([chunk.cast(kind) for chunk in chunks], kind)
+
+
+def _apart(chunks: list[pa.Array]) -> bool:
+    """Whether integers below 0 and beyond int64 are among them: no kind of integers holds both."""
+    return pa.uint64() in {chunk.type for chunk in chunks} and any(
+        pc.less(pc.min(chunk), 0).as_py() for chunk in chunks if chunk.type != pa.uint64() and len(chunk)
+    )
+
+
+def _all_integers(chunks: list[pa.Array]) -> list[pa.Array] | None:
+    """The chunks as integers; None where one of them holds other text."""
+    found = []
+    for chunk in chunks:
+        if pa.types.is_dictionary(chunk.type):
+            words = pc.replace_substring_regex(chunk.dictionary, WHOLE, r"\1")
+            numbers = _canonical_integers(words, np.ones(len(words), bool))
+            if not pa.types.is_integer(numbers.type):
+                return None
+            chunk = _compact_integers(
+                numbers.to_numpy(zero_copy_only=False), np.ones(len(words), bool), chunk.indices.to_numpy(zero_copy_only=False)
+            )
+        found.append(chunk)
+    return found
 
 
 def _back_to_text(numbers: pa.Array) -> pa.DictionaryArray:

@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Checker, Piece
 from otto_gpu.events.frames import as_table, check_who, index_names, with_field
-from otto_gpu.events.ids import dense_ids, may_be_ids
+from otto_gpu.events.ids import WHOLE, dense_ids, join_ids
 from otto_gpu.events.items import NO_CODE
 from otto_gpu.events.log import EventLog
+from otto_gpu.events.rejections import remedy
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.typed import known_codes
+from otto_gpu.events.visits import last_visits
 
 IN_PROCESS = Path("events")  # what stands for the file's name where there is none
 HOUR_MS, WEEK_MS = 3_600_000, 7 * 24 * 3_600_000
@@ -45,7 +48,10 @@ class Reader:
     dictionaries: the values of the codes of events.context. Columns are called as in the run's log, or session, aid, ts and
     type; times have the log's unit, types its values or the names of the types. Those of events.context need not be there, and
     a code that the run does not know is missing. Without a column of sessions, and without one that may be meant, all events
-    are one session, called 0; so are none at all, unless a frame of no rows has that column.
+    are one session, called 0; so are none at all, unless a frame of no rows has that column. Where several columns make up the
+    session, they are there, or session holds the ids that they made. Rows that the log leaves out (events.types,
+    events.missing) are left out; their sessions are asked all the same. With events.visit_minutes a session is a user, of whom
+    the events after the last pause count.
     """
 
     def __init__(
@@ -72,8 +78,11 @@ class Reader:
         if check.rejections.count:
             _, row, reason, text = check.rejections.kept[0]
             more = f" (and {check.rejections.count - 1} more)" if check.rejections.count > 1 else ""
-            raise UserError(f"events: row {row}: {reason}, in {text}{more}")
+            way = remedy(reason, check.rejections.first[reason][2], self._events)
+            raise UserError(f"events: row {row}: {reason}, in {text}{more}" + (f"; {way}" if way else ""))
         session = found.session
+        if check.left_out or check.no_id:
+            session = join_ids([session, self._sessions(columns)], False).combine_chunks()
         if sessions is not None:
             session = session.dictionary_decode() if pa.types.is_dictionary(session.type) else session
             try:
@@ -81,6 +90,15 @@ class Reader:
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 raise UserError(f"sessions: ids are not like those of the events: {str(error).splitlines()[0]}") from None
         return self.of(session, found.aid, found.ts, found.type, found.context)
+
+    def _sessions(self, columns: dict[str, pa.Array]) -> pa.Array:
+        """The ids of all rows that have one, whatever else they have."""
+        names = self._events.columns.model_copy(update={"type": None})
+        anything = {"columns": names, "default_type": self._targets.types[0], "ts_unit": "ms", "ts_format": None, "context": {}}
+        nothing = pa.array(np.zeros(len(columns[TS]), np.int64))
+        check = Checker(self._events.model_copy(update=anything), self._targets)
+        piece = Piece({SESSION: columns[SESSION], AID: nothing, TS: nothing}, np.arange(len(nothing), dtype=np.int64))
+        return check(IN_PROCESS, piece, text_ids=False).session
 
     def of_log(self, log: EventLog, dictionaries: dict[str, pa.Array] | None = None) -> NewSessions:
         """Of a log with ids of its own; dictionaries: the values of its own codes of events.context, None: they are those
@@ -97,12 +115,17 @@ class Reader:
         session may come without any event: `session` may be longer."""
         code, sessions = dense_ids(session, SESSION)
         _, first_seen = np.unique(code, return_index=True)
-        code = code[: len(aid)]
+        code, context = code[: len(aid)], context or {}
         place = self.places(aid)
         there = place >= 0
+        if self._events.visit_minutes is not None and len(code):
+            now = last_visits(code, ts, self._events.visit_minutes)
+            code, place, there, ts, kind = code[now], place[now], there[now], ts[now], kind[now]
+            context = {name: c[now] if isinstance(c, np.ndarray) else c.filter(pa.array(now)) for name, c in context.items()}
         log = EventLog.from_arrays(
-            code[there], place[there], ts[there], kind[there], context=self._context(context or {}, there),
+            code[there], place[there], ts[there], kind[there], context=self._context(context, there),
             n_sessions=len(sessions), n_items=len(self._items), types=tuple(self._targets.types),
+            keep_repeats=self._events.duplicates == "keep",
         )  # fmt: skip
         unknown = np.bincount(code[~there], minlength=len(sessions))
         return NewSessions(log, sessions, np.argsort(first_seen, kind="stable"), unknown)
@@ -149,9 +172,12 @@ class Reader:
         """{session, aid, ts, type: array}; nothing for no events at all."""
         own, names, found = self._events.columns, table.column_names, {}
         for name in EVENT_COLUMNS:
-            called = next((n for n in (getattr(own, name), name) if n in names), None)
+            called = next((n for n in (getattr(own, name), name) if isinstance(n, str) and n in names), None)
             if called is not None:
                 found[name] = table[called].combine_chunks()
+        if isinstance(own.session, (list, tuple)) and all(str(part) in names for part in own.session):
+            parts = [table[str(part)].combine_chunks() for part in own.session]
+            found[SESSION] = pa.StructArray.from_arrays(parts, [str(i) for i in range(len(parts))])
         if not table.num_rows:
             return {}
         if SESSION not in found:
@@ -160,9 +186,6 @@ class Reader:
             if name not in found:
                 called = getattr(own, name) or name
                 raise UserError(f"events: missing column {called!r}; there are: {', '.join(names) or 'none'}")
-        for name in (SESSION, AID):
-            if not may_be_ids(found[name].type):
-                raise UserError(f"events: column {name!r} holds {found[name].type}; ids must be integers or strings")
         return found
 
     def places(self, aid: pa.Array) -> np.ndarray:
@@ -171,7 +194,10 @@ class Reader:
             words = self.places(aid.dictionary)
             return words[aid.indices.to_numpy(zero_copy_only=False)] if len(words) else np.full(len(aid), -1)
         integers = pa.types.is_integer(self._items.type)
+        if integers and (aid.type == pa.uint64()) != (self._items.type == pa.uint64()):
+            aid = aid.cast(pa.string())  # NumPy would compare them as floats
         if integers and not pa.types.is_integer(aid.type):
+            aid = pc.replace_substring_regex(aid, WHOLE, r"\1")  # 27.0 is 27
             return self._as_text.get_indexer(aid.to_numpy(zero_copy_only=False))
         if integers:
             given, known = aid.to_numpy(zero_copy_only=False), self._items.to_numpy(zero_copy_only=False)

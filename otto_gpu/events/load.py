@@ -13,7 +13,6 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.answers import Answers, read_answers
 from otto_gpu.events.attributes import ItemTable, check_overlap, read_items, with_ids
 from otto_gpu.events.auto import Chosen
-from otto_gpu.events.checks import suspicious_unit
 from otto_gpu.events.left_out import answers as answers_of
 from otto_gpu.events.left_out import left_out
 from otto_gpu.events.log import EventLog
@@ -25,6 +24,7 @@ from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, Tar
 from otto_gpu.events.split import Period
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.events.synthetic_news import read_generated
+from otto_gpu.events.times import suspicious_unit
 from otto_gpu.events.told import tell_counts, tell_reasons
 from otto_gpu.run.progress import Reporter
 

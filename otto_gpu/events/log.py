@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -75,14 +75,17 @@ class EventLog:
         return there
 
     @classmethod
-    def from_frame(cls, frame, types: tuple[str, ...] = TYPES, context: tuple[str, ...] = ()) -> EventLog:
+    def from_frame(
+        cls, frame, types: tuple[str, ...] = TYPES, context: tuple[str, ...] = (), duplicates: Literal["drop", "keep"] = "drop"
+    ) -> EventLog:
         """A log from a data frame (pandas, polars, cuDF, Arrow, ...: frames.as_table) with the columns session, aid (any
         integers or strings), ts (ms) and type (codes 0.. or names of `types`); context: further columns, integers are codes
-        (-1: missing), floats numbers. Sorts; exact duplicates are dropped. Raises UserError for what it cannot take.
+        (-1: missing), floats numbers. Sorts; duplicates: whether events that stand twice stay. Raises UserError for what it
+        cannot take.
         """
-        from otto_gpu.events.checks import YEAR_2200_MS
         from otto_gpu.events.frames import as_table
         from otto_gpu.events.ids import dense_ids
+        from otto_gpu.events.times import YEAR_2200_MS
 
         table = as_table(frame, {*EVENT_COLUMNS, *context}, "EventLog.from_frame")
         there = table.column_names
@@ -123,12 +126,15 @@ class EventLog:
         return cls.from_arrays(
             session, aid, columns[TS].to_numpy(zero_copy_only=False), code, context=further,
             n_sessions=len(sessions), n_items=len(items), types=tuple(types), items=items, sessions=sessions,
+            keep_repeats=duplicates == "keep",
         )  # fmt: skip
 
     @classmethod
-    def from_arrays(cls, session, aid, ts, type, *, extra: pa.Table | None = None, context=None, **kwargs) -> EventLog:
-        """Sorts by session, ts and input order, and drops events that stand twice (same session, aid, ts and type): of their
-        further columns those of the first one stay."""
+    def from_arrays(
+        cls, session, aid, ts, type, *, extra: pa.Table | None = None, context=None, keep_repeats: bool = False, **kwargs
+    ) -> EventLog:
+        """Sorts by session, ts and input order, and drops events that stand twice (same session, aid, ts and type), unless
+        they are to be kept: of their further columns those of the first one stay."""
         session = np.ascontiguousarray(session, np.int32)
         aid = np.ascontiguousarray(aid, np.int32)
         ts = np.ascontiguousarray(ts, np.int64)
@@ -136,6 +142,8 @@ class EventLog:
         log = cls(session, aid, ts, type, extra=extra, context=dict(context or {}), **kwargs)
         if not _is_sorted(session, ts):
             log = log.take(np.lexsort((ts, session)))
+        if keep_repeats:
+            return log
         keep = ~_repeats(log.session, log.aid, log.ts, log.type)
         return log if keep.all() else log.where(keep)
 

@@ -13,36 +13,26 @@ import pyarrow.compute as pc
 from otto_gpu.columns import AID, EVENT_COLUMNS, SESSION
 from otto_gpu.errors import UserError
 from otto_gpu.events.attributes import ItemTable
-from otto_gpu.events.checks import Checker, Events, Rejections
+from otto_gpu.events.checks import Checker, Events
 from otto_gpu.events.ids import dense_ids, join_ids
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.readers import pieces_of
 from otto_gpu.events.readers.files import data_files, readers_of, test_files_of
 from otto_gpu.events.readers.reading import Reading
+from otto_gpu.events.rejections import TooManyRejected as TooManyRejected
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.typed import join_codes
+from otto_gpu.events.visits import cut_visits
 
 MANY_FILES = 100  # of more, a glance looks at so many
-
-
-class TooManyRejected(UserError):
-    """More bad rows than events.max_rejected allows; `rejected` is the table of ReadResult, `reasons` are {reason: rows},
-    `read` are all rows, good and bad."""
-
-    def __init__(self, message: str, rejected: pa.Table, reasons: dict[str, int], read: int):
-        super().__init__(message)
-        self.rejected, self.reasons, self.read = rejected, reasons, read
-
-    def told(self, more: str) -> TooManyRejected:
-        """The same with more to say."""
-        return TooManyRejected(f"{self}{more}", self.rejected, self.reasons, self.read)
 
 
 @dataclass
 class ReadResult:
     """rejected: file string, row int64 (line from 1 for text, row index from 0 for Parquet), reason string, text string
     (at most 500 characters), at most 100,000 rows. counts: events (in the log), read (rows), rejected, reasons
-    ({reason: rejected rows}), duplicates (dropped), unsorted (events earlier than the one before them in their session), later
+    ({reason: rejected rows}), left_out ({value of events.types: rows}), missing ({session or aid: rows left out as
+    events.missing says}), duplicates (dropped), unsorted (events earlier than the one before them in their session), later
     (dropped: at or after events.before), earlier (dropped: before events.after), unsampled (dropped: their session is outside
     events.sample_sessions), files, and types: {name: events}. from_test_file: bool
     [n_sessions], whether a session came from events.test_file; None where there is no such file. items: what a generated log
@@ -91,7 +81,7 @@ def read_log(
     parts: list[Events] = []
     n_train = None  # events before the test file, which comes last
     seen = 0
-    id_kinds: dict[str, tuple[bool, Path]] = {}
+    kinds = Kinds()
     for file in files:
         if n_train is None and file in test_files:
             n_train = sum(len(part.ts) for part in parts)
@@ -100,43 +90,44 @@ def read_log(
             seen += len(piece.rows)
             events = check(file, piece, text_ids=reader.text_ids)
             if not reader.text_ids and len(events.ts):
-                _same_kind(id_kinds, file, events)
+                kinds.see(file, events)
             parts.append(events)
             if progress is not None:
                 progress(events.read)
             if rows is not None and seen >= rows:
                 break
-    _stop_if_too_many(check.rejections, sum(part.read for part in parts), config)
-    result = _assemble(parts, files, n_train, check.rejections, config, targets, list(readers.values()))
-    return replace(result, notes=list(reading.notes))
+    check.rejections.stop_if_too_many(check.read + sum(part.read for part in parts), config)
+    result = _assemble(parts, files, n_train, check, kinds, targets, list(readers.values()))
+    return replace(result, notes=[*reading.notes, *result.notes])
 
 
-def _same_kind(seen: dict[str, tuple[bool, Path]], file: Path, events: Events) -> None:
-    for name, column in ((SESSION, events.session), (AID, events.aid)):
-        text = pa.types.is_dictionary(column.type)
-        before, other = seen.setdefault(name, (text, file))
-        if text != before:
-            kinds = {True: "text", False: "integers"}
-            raise UserError(
-                f"{file}: the ids of {name!r} are {kinds[text]} but {kinds[before]} in {other}; write them in one way"
-            )
+class Kinds:
+    """In which files a column's ids are integers, and in which they are text."""
+
+    def __init__(self):
+        self._first: dict[str, dict[bool, Path]] = {SESSION: {}, AID: {}}
+
+    def see(self, file: Path, events: Events) -> None:
+        for name, column in ((SESSION, events.session), (AID, events.aid)):
+            self._first[name].setdefault(pa.types.is_dictionary(column.type), file)
+
+    def note(self, name: str, ids: pa.Array) -> list[str]:
+        """ids: as which they were read."""
+        files = self._first[name]
+        read = "integers" if pa.types.is_integer(ids.type) else "text"
+        told = f"the ids of {name!r} are integers in {files.get(False)} and text in {files.get(True)}: all are read as {read}"
+        return [told] if len(files) > 1 else []
 
 
-def _stop_if_too_many(rejections: Rejections, read: int, config: EventsConfig) -> None:
-    n = rejections.count
-    if n and n > config.max_rejected * (n + read):
-        file, row, reason, _ = rejections.kept[0]
-        share = f"{100 * n / (n + read):.3g} %, events.max_rejected allows {100 * config.max_rejected:.3g} %"
-        message = f"{file}:{row}: {reason}; {n:,} of {n + read:,} rows are bad like this first one or otherwise ({share})"
-        raise TooManyRejected(message, rejections.table(), dict(rejections.reasons), n + read)
-
-
-def _assemble(parts, files, n_train, rejections, config, targets, readers) -> ReadResult:
+def _assemble(parts: list[Events], files, n_train, check: Checker, kinds: Kinds, targets, readers) -> ReadResult:
+    config, rejections = check.config, check.rejections
     told = ("read", "later", "earlier", "unsampled", "no_numbers")
     read, later, earlier, unsampled, no_numbers = (sum(getattr(p, name) for p in parts) for name in told)
     parts[:] = [part for part in parts if len(part.ts)]  # in place: the caller's list keeps nothing either
     if not parts:
         why = f"{rejections.count:,} rows rejected" if rejections.count else f"the file{'s are' if files[1:] else ' is'} empty"
+        if left := check.read - rejections.count:
+            why = f"{rejections.count:,} rows rejected, {left:,} left out (events.types, events.missing)"
         if read:
             told = {"lie at or after events.before": later, "lie before events.after": earlier}
             told["are of sessions outside events.sample_sessions"] = unsampled
@@ -151,6 +142,9 @@ def _assemble(parts, files, n_train, rejections, config, targets, readers) -> Re
     session, sessions = dense_ids(join_ids(columns.pop("session"), text_ids), SESSION)
     aid, items = dense_ids(join_ids(columns.pop("aid"), text_ids), AID)
     ts, code = np.concatenate(columns.pop("ts")), np.concatenate(columns.pop("type"))
+    notes = [*check.notes, *kinds.note(SESSION, sessions), *kinds.note(AID, items)]
+    if config.visit_minutes is not None:
+        session, sessions = cut_visits(session, ts, sessions, config.visit_minutes)
 
     from_test = None
     if n_train is not None:
@@ -169,14 +163,16 @@ def _assemble(parts, files, n_train, rejections, config, targets, readers) -> Re
     n = len(ts)
     log = EventLog.from_arrays(
         session, aid, ts, code, extra=extra, context=context, n_sessions=len(sessions), n_items=len(items),
-        types=tuple(targets.types), items=items, sessions=sessions,
+        types=tuple(targets.types), items=items, sessions=sessions, keep_repeats=config.duplicates == "keep",
     )  # fmt: skip
     per_type = np.bincount(log.type, minlength=len(targets.types))
     counts = {
         "events": len(log),
-        "read": read + rejections.count,
+        "read": read + check.read,
         "rejected": rejections.count,
         "reasons": dict(rejections.reasons.most_common()),
+        "left_out": dict(check.left_out.most_common()),
+        "missing": {name: words.total() for name, words in check.no_id.items()},
         "duplicates": n - len(log),
         "unsorted": unsorted,
         "later": later,
@@ -187,7 +183,7 @@ def _assemble(parts, files, n_train, rejections, config, targets, readers) -> Re
     }
     if config.context:
         counts["no_numbers"] = no_numbers
-    return ReadResult(log, rejections.table(), counts, from_test, context=dictionaries)
+    return ReadResult(log, rejections.table(), counts, from_test, context=dictionaries, notes=notes)
 
 
 def _join_context(parts: list[Events], config: EventsConfig) -> tuple[dict[str, np.ndarray], dict[str, pa.Array]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from otto_gpu.columns import EVENT_COLUMNS
+from otto_gpu.events.zones import is_zone
 from otto_gpu.schema import Name, Section
 
 MOST_BYTES = 1 << 30  # places in a piece of text are int32
@@ -22,6 +24,20 @@ DELIMITER = "between the values of a CSV; null: a comma, or the tab, semicolon o
 
 
 Column = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=0, strict=True)]
+
+
+# what databases and tools write where there is nothing
+MISSING = (
+    *("NULL", "Null", "null", "(null)", "[null]", "\\N", "None", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>"),
+    *("NaT", "undefined", "(not set)"),
+)
+
+
+def _text(value) -> str:
+    """A value of YAML as a log has it: true, 1 and 1.0 are no text there; null is ''."""
+    if value is None or isinstance(value, bool):
+        return "" if value is None else str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 class ColumnNames(Section):
@@ -71,10 +87,36 @@ class EventsConfig(Section):
     ts_unit: Literal["s", "ms", "us", "ns", "iso"] = Field(
         "ms", description="unit of ts; iso: text such as 2022-08-01T12:00:00Z"
     )
-    types: dict[str, str] | None = Field(
+    ts_format: str | None = Field(
         None,
-        description="the log's value -> the event type, values not named here are rejected; "
-        "null: the names of targets.types and their codes 0, 1, ...",
+        min_length=1,
+        description="of ts as text that ts_unit has no word for, as strptime's: '%d.%m.%Y %H:%M:%S'",
+    )
+    timezone: str = Field(
+        "UTC",
+        description="of times without a zone: a name such as Europe/Berlin, or an offset such as +02:00. A time that the "
+        "clocks show twice is the first of the two; one that they leave out is read as if they had not been put forward",
+    )
+    types: dict[str, str | None] | None = Field(
+        None,
+        description="the log's value -> the event type, or null: such rows are left out, counted apart from bad ones; values "
+        "not named here are rejected. '': rows without a type. null: the names of targets.types and their codes 0, 1, ...",
+    )
+    missing: list[str] = Field(
+        list(MISSING),
+        description="words that stand for no session or no item: such rows are left out, counted apart from bad ones; '' among "
+        "them: rows with an empty one or none as well, which are bad otherwise",
+    )
+    duplicates: Literal["drop", "keep"] = Field(
+        "drop",
+        description="of events that stand twice (same session, item, time and type). keep: for times in seconds or days, where "
+        "they may be real",
+    )
+    visit_minutes: float | None = Field(
+        None,
+        gt=0,
+        description="the session is a user, whose events are cut into visits where he pauses for longer: user#1, user#2, ... "
+        "For new sessions the last visit counts, under the user's own id",
     )
     default_type: str | None = Field(None, description="the type of every event where the log has no type column")
     extra: list[str] = Field([], description="further columns that travel along in events/")
@@ -123,7 +165,32 @@ class EventsConfig(Section):
     @field_validator("types", mode="before")
     @classmethod
     def _keys_are_text(cls, value):
-        return {str(k): v for k, v in value.items()} if isinstance(value, dict) else value
+        return {_text(k): v for k, v in value.items()} if isinstance(value, dict) else value
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _words_are_text(cls, value):
+        return [_text(word) for word in value] if isinstance(value, (list, tuple)) else value
+
+    @field_validator("ts_format")
+    @classmethod
+    def _is_format(cls, value: str | None):
+        if value is not None:
+            moment = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
+            try:
+                datetime.strptime(moment.strftime(value), value)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"not a format of strptime, such as '%d.%m.%Y %H:%M:%S': {error}") from None
+            if not {"%Y", "%y", "%c", "%x", "%D", "%s", "%G"} & set(re.findall("%.", value.replace("%%", ""))):
+                raise ValueError("a format needs a year: %Y or %y, as in '%d.%m.%Y %H:%M:%S'")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, value: str):
+        if not is_zone(value):
+            raise ValueError("not a time zone; expected a name such as Europe/Berlin, or an offset such as +02:00")
+        return value
 
     @field_validator("encoding")
     @classmethod
@@ -174,8 +241,8 @@ class EventsConfig(Section):
     def generated(self) -> bool:
         return self.format in GENERATED
 
-    def type_names(self, types: list[str]) -> dict[str, str]:
-        """{the log's value: the event type} for a log whose types are `types`."""
+    def type_names(self, types: list[str]) -> dict[str, str | None]:
+        """{the log's value: the event type, None: left out} for a log whose types are `types`."""
         if self.types is not None:
             return self.types
         return {name: name for name in types} | {str(code): name for code, name in enumerate(types)}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from rich.table import Table
 
+from otto_gpu.columns import AID, SESSION
 from otto_gpu.events.span import number_of
 from otto_gpu.run.progress import Reporter
 
+NOUNS = {SESSION: "session", AID: "item"}
 ROWS = 12  # of a table of reasons; the others are added up
 # what a count of the summary is called; {s} are / is, {w} were / was
 LINES = {
@@ -24,10 +26,12 @@ def tell_counts(counts: dict, reporter: Reporter) -> None:
     read = counts.get("read", counts["events"])
     if counts.get("rejected"):
         tell_reasons(counts.get("reasons", {}), counts["rejected"], read, reporter)
-    for name, what in (("left_out", "on purpose (events.types)"), ("missing", "without an id (events.missing)")):
-        if found := {value: n for value, n in counts.get(name, {}).items() if n}:
-            named = ", ".join(f"{value} {n:,}" for value, n in found.items())
-            reporter.say(f"  left out {what}: {share(sum(found.values()), read)}: {named}")
+    if left := counts.get("left_out"):
+        named = ", ".join(f"{value or 'none'} {n:,}" for value, n in left.items())
+        reporter.say(f"  left out on purpose (events.types): {share(sum(left.values()), read)}: {named}")
+    for name, n in counts.get("missing", {}).items():
+        has = "has" if n == 1 else "have"
+        reporter.say(f"  warning: {share(n, read)} {has} no {NOUNS[name]}: left out (events.missing)")
     for name, line in LINES.items():
         if n := counts.get(name):
             words = {"s": "is", "w": "was"} if n == 1 else {"s": "are", "w": "were"}

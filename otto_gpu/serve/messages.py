@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictStr, Tag, create_model
 from pydantic_core import core_schema
 
-from otto_gpu.events.checks import YEAR_2200_MS
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
+from otto_gpu.events.times import YEAR_2200_MS
 from otto_gpu.explain import REASONS
 from otto_gpu.serve.limits import Limits
 from otto_gpu.serve.worker import Events

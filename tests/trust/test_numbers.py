@@ -13,8 +13,8 @@ from otto_gpu.cooccurrence import rowwise, selfmerge
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight
 from otto_gpu.errors import UserError
 from otto_gpu.events import ids
-from otto_gpu.events.checks import YEAR_2200_MS, suspicious_unit, to_milliseconds
 from otto_gpu.events.ids import dense_ids
+from otto_gpu.events.times import YEAR_2200_MS, suspicious_unit, to_milliseconds
 from otto_gpu.features.catalogue import saturating_cast
 from otto_gpu.features.weightings import HistoryItems
 from tests.cooccurrence.compare import assert_follows, assert_same, assert_well_formed

@@ -20,7 +20,7 @@ import pyarrow.csv
 
 from otto_gpu.columns import TS
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import NOT_UTF8, Piece
+from otto_gpu.events.checks import Piece
 from otto_gpu.events.readers.columns import (
     FURTHER,
     HOW_BY_PLACE,
@@ -34,6 +34,7 @@ from otto_gpu.events.readers.columns import (
 from otto_gpu.events.readers.delimiters import ONE_SIGN, TABS, delimiter_of, first_lines, header_of, order_of, plainly
 from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.text import is_utf8, last_row, line_pieces, split_lines
+from otto_gpu.events.rejections import NOT_UTF8
 from otto_gpu.events.settings import EventsConfig
 
 SUFFIXES = ("csv", "psv", *TABS)

@@ -18,11 +18,12 @@ import orjson
 import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
-from otto_gpu.events.checks import LATE_TS, NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, Piece, missing
+from otto_gpu.events.checks import Piece
 from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.records import BROKEN_JSON, NOT_AN_OBJECT, json_pieces
 from otto_gpu.events.readers.scan import scan
 from otto_gpu.events.readers.text import is_utf8, json_column, split_lines
+from otto_gpu.events.rejections import LATE_TS, NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, missing
 from otto_gpu.events.settings import EventsConfig
 
 INT64 = np.iinfo(np.int64)

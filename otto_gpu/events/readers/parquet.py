@@ -12,10 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from otto_gpu.columns import AID, SESSION
-from otto_gpu.errors import UserError
 from otto_gpu.events.checks import Piece
-from otto_gpu.events.ids import may_be_ids
 from otto_gpu.events.readers.columns import find_columns, piece_of, wanted_columns
 from otto_gpu.events.readers.opening import opened
 from otto_gpu.events.readers.reading import Reading
@@ -51,9 +48,6 @@ def read_parquet(file: Path, reading: Reading) -> Iterator[Piece]:
         wanted = wanted_columns(reading)
         places = find_columns(file, names, wanted, reading.folders.get(file, {}))
         paths = {key: names[i] for key, i in places.columns.items()}
-        for key in (SESSION, AID):
-            if key in paths and paths[key] in source.schema_arrow.names:
-                _check_id_kind(file, key, source.schema_arrow.field(paths[key]))
         first = 0
         size = max(1, reading.config.chunk_bytes // ROW_BYTES)
         for batch in source.iter_batches(size, columns=list(dict.fromkeys(paths.values()))):
@@ -61,12 +55,6 @@ def read_parquet(file: Path, reading: Reading) -> Iterator[Piece]:
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
             first += batch.num_rows
             yield piece_of(found, reading.config, rows, [], places.given)
-
-
-def _check_id_kind(file: Path, name: str, column: pa.Field) -> None:
-    if not may_be_ids(column.type):
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        raise UserError(f"{file}: column {column.name!r} (events.columns.{name}) is {kind}; ids must be integers or strings")
 
 
 def _names(schema, before: str) -> Iterator[str]:

@@ -17,10 +17,11 @@ import pyarrow.json
 
 from otto_gpu.columns import AID, EVENT_COLUMNS
 from otto_gpu.errors import UserError
-from otto_gpu.events.checks import NOT_UTF8, Piece
+from otto_gpu.events.checks import Piece
 from otto_gpu.events.readers.columns import NAMES_SHOWN, Wanted, piece_of, wanted_columns
 from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.text import Opening, is_utf8, json_column, last_line, line_pieces, split_lines
+from otto_gpu.events.rejections import NOT_UTF8
 
 BROKEN_JSON = "broken JSON"
 NOT_AN_OBJECT = "not an object"
