@@ -24,6 +24,7 @@ from otto_gpu.events.official import read_labels, read_predictions
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.wide import read_answers, read_wide
 from otto_gpu.metrics import find_hits, score
+from otto_gpu.outcome import fit
 from otto_gpu.schema import as_user_error
 
 METRICS = get_args(TargetsConfig.model_fields["metric"].annotation)
@@ -33,7 +34,8 @@ ANSWERS = "answers"  # the one target of a wide submission
 def evaluate_files(
     labels: Path, predictions: Path, targets: TargetsConfig, quirks: bool = False, bootstrap: int = 1000, seed: int = 42
 ) -> dict:
-    """The figures (see `score`) of two official files. targets.next_only plays no part: the labels are made already.
+    """The figures (see `score`) of two official files, and {"warnings": how they do not fit each other}. targets.next_only
+    plays no part: the labels are made already. UserError where all lists are of other sessions.
 
     quirks: behave as the official script where that is odd. The aid 0 as the next click is no click; a type without any
     labels, and a session with labels of a type and predictions of others only, are errors (there: a division by zero
@@ -43,8 +45,9 @@ def evaluate_files(
     if not len(official.labels) and not quirks:
         raise UserError(f"{labels}: no labels of the types {', '.join(targets.names)}: there is nothing to score")
     given = read_predictions(predictions, targets.names, targets.k, official.sessions, official.items)
+    warnings = fit.of_official(official, given, targets, (labels, predictions), strict=not quirks)
     hits = find_hits(official.labels, given.lists, np.arange(len(official.sessions)), targets)
-    figures = score(hits, targets, bootstrap, seed)
+    figures = score(hits, targets, bootstrap, seed) | {"warnings": warnings}
     if quirks:
         if figures["absent"]:
             raise UserError(
@@ -74,15 +77,18 @@ def evaluate_wide(
 ) -> dict:
     """The figures (see `score`) of a wide submission; targets: of answers_target. A user without a row has no hits; users
     without answers do not count. Further keys: {"users": with answers, "without_a_row": how many of these, "others": rows of
-    users without answers, "columns": [user's, item's] of the answers}. user, item: the columns, see read_answers."""
+    users without answers, "columns": [user's, item's] of the answers, "warnings": how the files do not fit each other}. user,
+    item: the columns, see read_answers. UserError where all rows are of other users."""
     truth = read_answers(answers, user, item)
     given = read_wide(predictions, targets.k, truth.users, truth.items)
+    warnings = fit.of_wide(truth, given, targets.k, (answers, predictions))
     hits = find_hits(truth.labels, {ANSWERS: given.lists}, np.arange(len(truth.users)), targets)
     return score(hits, targets, bootstrap, seed) | {
         "users": len(truth.users),
         "without_a_row": int(np.count_nonzero(~given.rows)),
         "others": given.others,
         "columns": [truth.user, truth.item],
+        "warnings": warnings,
     }
 
 
@@ -184,6 +190,8 @@ def _show(figures: dict, targets: TargetsConfig, stream) -> None:
     console = Console(file=stream)
     console.print(table)
     console.print(f"{figures['sessions']:,} sessions with labels")
+    for warning in figures["warnings"]:
+        print(f"warning: {warning}", file=stream)
     if figures["absent"]:
         absent = ", ".join(figures["absent"])
         console.print(f"warning: no labels of type {absent}; left out of the weighted score, the other weights raised")
@@ -196,10 +204,8 @@ def _show_wide(figures: dict, targets: TargetsConfig, stream) -> None:
     span = f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})" if ends else ""
     value = figures[targets.metric_name][ANSWERS]
     print(f"{targets.metric_name}: {value:.4f}{span}, {users:,} users with answers", file=stream)
-    if figures["without_a_row"]:
-        print(f"{figures['without_a_row']:,} of them have no row in the submission: they count as misses", file=stream)
-    if figures["others"]:
-        print(f"{figures['others']:,} rows of the submission are of users without answers: not counted", file=stream)
+    for warning in figures["warnings"]:
+        print(f"warning: {warning}", file=stream)
 
 
 if __name__ == "__main__":

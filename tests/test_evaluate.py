@@ -345,3 +345,66 @@ def test_broken_lines_are_named(files, capsys):
     assert code == 2 and "l.jsonl:5: expected a line like" in err
     code, _, err = run(capsys, files(predictions=PREDICTIONS + "3_clicks,x\n"))
     assert code == 2 and "p.csv:9: expected integer aids" in err
+
+
+# ------------------------------------------------------------------------------------- files that do not fit each other
+def warnings(capsys, arguments) -> list[str]:
+    code, out, err = run(capsys, arguments)
+    assert code == 0, err
+    return [line.removeprefix("warning: ") for line in out.splitlines() if line.startswith("warning: ")]
+
+
+def test_files_that_fit_are_not_commented(files, capsys):
+    rows = "".join(f"{s}_{t},1 2 {' '.join(map(str, range(30, 50)))}\n" for s in range(1, 4) for t in OTTO.names)
+    assert warnings(capsys, files(predictions="session_type,labels\n" + rows)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "such"),
+    [
+        (lambda rows: rows.replace("1_", "101_").replace("2_", "102_"), "3 other sessions, such as 101"),
+        (lambda rows: "session_type,labels\n9_orders,6\n", "1 other sessions, such as 9"),
+    ],
+)
+def test_files_of_two_splits_are_an_error_and_with_the_quirks_a_warning(files, capsys, change, such):
+    arguments = files(predictions=change(PREDICTIONS))
+    code, out, err = run(capsys, arguments)
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert (
+        "none of the 3 sessions with labels of " in err
+        and f"such as 1, has a list: those of {arguments[3]} are of {such}" in err
+    )
+    assert any("none of the 3 sessions" in line for line in warnings(capsys, [*arguments, "--official-quirks"]))
+
+
+def test_text_and_integers_are_one_kind_of_ids(files, capsys):
+    text = LABELS.replace('"session": 1', '"session": "1"').replace('"session": 2', '"session": "2"')
+    text = text.replace('"session": 3', '"session": "3"').replace('"session": 4', '"session": "4"')
+    _, out, _ = run(capsys, [*files(labels=text), "--json"])
+    assert json.loads(out)["recall@20"] == {"clicks": 2 / 3, "carts": 3 / 4, "orders": 0.0}
+    hashes = text.replace('"1"', '"a"').replace('"2"', '"b"').replace('"3"', '"c"')
+    assert "such as a, has a list: those of" in run(capsys, files(labels=hashes))[2]
+
+
+def test_what_does_not_fit_is_counted(files, capsys):
+    partly = "session_type,labels\n1_click,10\n1_carts,3 3 3\n1_carts,1 3 3\n2_views,5\n9_carts,7\n8_carts,7\n"
+    labels = LABELS.replace('"clicks": 12', '"clicks": 12, "views": [1, 2]') + '{"session": 3, "labels": {"clicks": 12}}\n'
+    assert warnings(capsys, files(labels=labels, predictions=partly)) == [
+        "2 of 3 sessions with labels (66.7%) have no list: they count as misses",
+        "2 sessions, such as 9, have a list and are not among the sessions with labels: not counted",
+        "no list is of type clicks, which has 3 labels: all of them count as misses",
+        "no list is of type orders, which has 1 labels: all of them count as misses",
+        "2 lists are of types that are not scored, such as '1_click' (scored: clicks, carts, orders)",
+        "labels of types that are not scored: views (2); see --weights",
+        "no list holds more than 3 items, of the 20 that would count",
+        "1 lists name an item twice: it hits once, and takes up two places",
+        "1 lists are replaced by a later one of the same session and type",
+        "1 lines of labels are replaced by a later one of the same session",
+    ]
+
+
+def test_items_that_are_nobodys_answer_are_told(files, capsys):
+    other = "session_type,labels\n1_clicks,1010 1011\n2_carts,1012\n3_clicks,1013\n"
+    told = "none of the 4 items in the lists is anybody's answer, such as 0 is: are the items' ids the same?"
+    assert told in warnings(capsys, files(predictions=other))
+    assert warnings(capsys, files(predictions="session_type,labels\n"))[0].endswith("has a list: " + files()[3] + " holds none")

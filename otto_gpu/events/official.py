@@ -10,9 +10,11 @@ quotes anywhere, and are to the letter what the official scripts read; those scr
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +33,7 @@ from otto_gpu.run.directory import replacing
 
 HEADER = "session_type,labels"
 CHUNK_EVENTS = 500_000  # events, or aids, that are text at the same time
+WHOLE = r"^(0|-?[1-9]\d*)\.0+$"  # text such as 27.0: what pandas makes of 27 beside missing values
 BLOCK_BYTES = 32 << 20
 
 
@@ -162,20 +165,32 @@ def _write_lines(file: BinaryIO, lines: pa.Array) -> None:
 @dataclass(frozen=True)
 class OfficialLabels:
     """labels: dense ids, types by their place in what was asked for; sessions, items: the user's ids by dense id, both
-    sorted; `sessions` names every session of the file, also those that nothing followed."""
+    sorted; `sessions` names every session of the file, also those that nothing followed. others: {type that was not asked for:
+    its labels}; repeated: lines of a session that has a later one."""
 
     labels: Labels
     sessions: pa.Array
     items: pa.Array
+    others: dict[str, int] = field(default_factory=dict)
+    repeated: int = 0
 
 
 @dataclass(frozen=True)
 class Predictions:
     """lists: per target int32 [n_sessions, k], best first, -1 for items that are not in the dictionary and where there
-    are fewer; rows: bool [n_sessions, n_targets], which rows the file holds."""
+    are fewer; rows: bool [n_sessions, n_targets], which rows the file holds. others: the user's own ids of the sessions, as
+    text, that are not in the dictionary; untyped: rows of types that were not asked for, and one of them; repeated: rows of a
+    session and type that has a later one; longest: items of the longest row; named, known: items of the lists, and how many
+    of them the dictionary has."""
 
     lists: dict[str, np.ndarray]
     rows: np.ndarray
+    others: pa.Array
+    untyped: tuple[int, str] = (0, "")
+    repeated: int = 0
+    longest: int = 0
+    named: int = 0
+    known: int = 0
 
 
 def read_labels(path: Path, targets: Sequence[str], zero_is_none: bool = False) -> OfficialLabels:
@@ -185,6 +200,7 @@ def read_labels(path: Path, targets: Sequence[str], zero_is_none: bool = False) 
     Raises UserError with file and line for what is no such file.
     """
     lines, sessions, owner, kinds, counts, aids = [], [], [], [], [], []
+    wanted, others = set(targets), Counter()
     with _opened(path) as file:
         for number, line in enumerate(file, 1):
             if line.isspace():
@@ -201,6 +217,8 @@ def read_labels(path: Path, targets: Sequence[str], zero_is_none: bool = False) 
                     kinds.append(code)
                     counts.append(len(value))
                     aids.extend(value)
+                for name in given.keys() - wanted:
+                    others[name] += len(given[name]) if isinstance(given[name], list) else 1
             except (ValueError, KeyError, TypeError, AttributeError):
                 expected = '{"session": id, "labels": {"clicks": aid, "carts": [aids], "orders": [aids]}}'
                 raise UserError(f"{path}:{number}: expected a line like {expected}, got {_shown(line)}") from None
@@ -215,7 +233,7 @@ def read_labels(path: Path, targets: Sequence[str], zero_is_none: bool = False) 
     counts_now = last[session[owner]] == owner
     kind = np.repeat(np.array(kinds, np.int8), counts)
     labels = Labels.from_arrays(session[owner][counts_now], kind[counts_now], aid[counts_now])
-    return OfficialLabels(labels, own_sessions, own_items)
+    return OfficialLabels(labels, own_sessions, own_items, dict(others), len(session) - len(own_sessions))
 
 
 def read_predictions(path: Path, targets: Sequence[str], k: int, sessions: pa.Array, items: pa.Array) -> Predictions:
@@ -225,7 +243,8 @@ def read_predictions(path: Path, targets: Sequence[str], k: int, sessions: pa.Ar
     several rows for a session and type the last counts, as officially. Raises UserError with file and line.
     """
     lists = {name: np.full((len(sessions), k), -1, np.int32) for name in targets}
-    rows = np.zeros((len(sessions), len(targets)), bool)
+    rows = np.zeros((len(sessions), len(targets)), np.int32)
+    others, untyped, example, longest, named = [], 0, "", 0, 0
     broken = lambda: _explain(path, targets, sessions, items)  # noqa: E731
     with _opened(path) as file:
         header = file.readline().decode("utf-8-sig", "replace").strip()
@@ -245,12 +264,19 @@ def read_predictions(path: Path, targets: Sequence[str], k: int, sessions: pa.Ar
                     own = pc.utf8_slice_codeunits(keys.filter(pa.array(here)), 0, -len(name) - 1)
                     place = _places(own, sessions)
                     found = place >= 0
+                    others.append(pc.unique(own.filter(pa.array(~found))))
                     wanted = labels.filter(pa.array(here)).filter(pa.array(found))
-                    lists[name][place[found]] = _aid_lists(wanted, items, k)
-                    rows[place[found], list(targets).index(name)] = True
+                    lists[name][place[found]], most, n = _aid_lists(wanted, items, k)
+                    longest, named = max(longest, most), named + n
+                    np.add.at(rows[:, list(targets).index(name)], place[found], 1)
+                if left.any():
+                    untyped, example = untyped + int(left.sum()), example or keys[int(np.argmax(left))].as_py()
         except pa.ArrowInvalid as error:
             raise broken() from error
-    return Predictions(lists, rows)
+    return Predictions(
+        lists, rows > 0, pc.unique(pa.chunked_array(others, pa.string())), (untyped, example),
+        int(np.maximum(rows - 1, 0).sum()), longest, named, sum(int(np.count_nonzero(a >= 0)) for a in lists.values()),
+    )  # fmt: skip
 
 
 def _batches(file: BinaryIO) -> Iterator[pa.RecordBatch]:
@@ -270,16 +296,19 @@ def _batches(file: BinaryIO) -> Iterator[pa.RecordBatch]:
 
 
 def _places(own: pa.Array, dictionary: pa.Array) -> np.ndarray:
-    """int32 [n]: where each text stands in the dictionary, -1 if it does not."""
+    """int32 [n]: where each text stands in the dictionary, -1 if it does not. Whole numbers are integers: 27.0 is 27."""
     if pa.types.is_integer(dictionary.type):
         wide = pa.uint64() if dictionary.type == pa.uint64() else pa.int64()
-        own, dictionary = own.cast(wide), dictionary.cast(wide)
+        try:
+            own, dictionary = own.cast(wide), dictionary.cast(wide)
+        except pa.ArrowInvalid:
+            own, dictionary = pc.replace_substring_regex(own, WHOLE, r"\1").cast(wide), dictionary.cast(wide)
     return pc.index_in(own, value_set=dictionary.cast(own.type)).fill_null(-1).to_numpy()
 
 
-def _aid_lists(fields: pa.Array, items: pa.Array, k: int) -> np.ndarray:
-    """int32 [n, k] for n texts of aids with spaces between them."""
-    lists = np.full((len(fields), k), -1, np.int32)
+def _aid_lists(fields: pa.Array, items: pa.Array, k: int) -> tuple[np.ndarray, int, int]:
+    """(int32 [n, k] for n texts of aids with spaces between them; the aids of the longest; how many stand in the lists)."""
+    lists, longest, named = np.full((len(fields), k), -1, np.int32), 0, 0
     quoted = pc.match_substring(fields, '"').to_numpy(zero_copy_only=False)
     for inside in (False, True) if quoted.any() else (False,):
         rows = np.flatnonzero(quoted == inside)
@@ -295,8 +324,9 @@ def _aid_lists(fields: pa.Array, items: pa.Array, k: int) -> np.ndarray:
             flat, row = flat.filter(pa.array(real)), row[real]
         place = np.arange(len(row)) - np.searchsorted(row, np.arange(len(rows)))[row]
         top = place < k
+        longest, named = max(longest, int(place.max(initial=-1)) + 1), named + int(np.count_nonzero(top))
         lists[rows[row[top]], place[top]] = _places(flat.filter(pa.array(top)), items)
-    return lists
+    return lists, longest, named
 
 
 def _split_quoted(field: str) -> list[str]:
@@ -329,6 +359,7 @@ def _explain(path: Path, targets: Sequence[str], sessions: pa.Array, items: pa.A
 
 
 def _is_integer(text: str) -> bool:
+    text = re.sub(WHOLE, r"\1", text)
     digits = text.removeprefix("-")
     return digits.isascii() and digits.isdigit() and -(2**63) <= int(text) < 2**64
 

@@ -53,11 +53,15 @@ class Answers:
 @dataclass(frozen=True)
 class WideLists:
     """lists: int32 [n_users, k], best first, -1 for items that nobody's answer is and where there are fewer; rows: bool
-    [n_users], who has a row; others: how many rows are of users without answers."""
+    [n_users], who has a row; others: how many rows are of users without answers, and one of them; places: how many columns of
+    items there are; named: items of the lists."""
 
     lists: np.ndarray
     rows: np.ndarray
     others: int
+    other: str | None
+    places: int
+    named: int
 
 
 def read_answers(path: Path, user: str | None = None, item: str | None = None) -> Answers:
@@ -100,9 +104,12 @@ def read_wide(path: Path, k: int, users: pa.Array, items: pa.Array) -> WideLists
     if (rows > 1).any():
         twice = users[int(np.argmax(rows > 1))].as_py()
         raise UserError(f"{path}: {table.column_names[0]} {twice} has {rows.max()} rows; expected one row a user")
+    named = 0
     for p in range(min(k, table.num_columns - 1)):
         lists[place[known], p] = _places(table.column(p + 1), items)[known]
-    return WideLists(lists, rows > 0, int(np.count_nonzero(~known)))
+        named += int(np.count_nonzero(pc.not_equal(table.column(p + 1), "").to_numpy()[known]))
+    other = None if known.all() else table.column(0)[int(np.argmin(known))].as_py()
+    return WideLists(lists, rows > 0, int(np.count_nonzero(~known)), other, table.num_columns - 1, named)
 
 
 def _column(path: Path, names: list[str], given: str | None, option: str, found: list[str]) -> str:
@@ -139,13 +146,15 @@ def _ids(column: pa.ChunkedArray) -> pa.Array:
     """Integers where all of them are."""
     column = column.combine_chunks()
     with suppress(pa.ArrowInvalid):
-        return column.cast(pa.int64())
+        return pc.replace_substring_regex(column, r"^(-?\d+)\.0+$", r"\1").cast(pa.int64())
     return column
 
 
 def _places(column: pa.ChunkedArray, dictionary: pa.Array) -> np.ndarray:
-    """int64 [n]: where each text stands in the dictionary, -1 if it does not. Integers compare as numbers (07, 7)."""
+    """int64 [n]: where each text stands in the dictionary, -1 if it does not. Integers compare as numbers (07, 7,
+    7.0)."""
     if pa.types.is_integer(dictionary.type):
+        column = pc.replace_substring_regex(column, r"^(-?\d+)\.0+$", r"\1")
         column = pc.replace_substring_regex(column, r"^(-?)0+(\d+)$", r"\1\2")
     found = pc.index_in(column, value_set=dictionary.cast(pa.string()))
     return pc.fill_null(found, -1).to_numpy().astype(np.int64)

@@ -241,6 +241,18 @@ def test_predictions_are_read_by_session_and_type(tmp_path):
     assert not predictions_of(tmp_path / "p.csv", "").rows.any()
 
 
+def test_predictions_say_what_the_dictionaries_do_not_have(tmp_path):
+    text = "3_carts,7 99 5 6\n8_clicks,5\n8_carts,5\n9_carts,5\n2_views,5\n2_click,5\n1_orders,6\n1_orders,7 7\n1_orders,5\n"
+    read = predictions_of(tmp_path / "p.csv", text)
+    assert sorted(read.others.to_pylist()) == ["8", "9"] and read.untyped == (2, "2_views")
+    assert (read.repeated, read.longest, read.named, read.known) == (2, 4, 3 + 1 + 2 + 1, 3)
+
+
+def test_whole_numbers_are_integers(tmp_path):
+    read = predictions_of(tmp_path / "p.csv", "3.0_carts,7.0 99.0 5\n1_carts,6\n")
+    assert read.lists["carts"].tolist() == [[1, -1, -1], [-1] * 3, [2, -1, 0]]
+
+
 def test_a_type_whose_name_ends_like_another(tmp_path):
     read = predictions_of(tmp_path / "p.csv", "a_cart,x\na_add_cart,y\n", ["a", "a_add"], ["x", "y"], 1, ("cart", "add_cart"))
     assert read.lists["cart"].tolist() == [[0], [-1]]
@@ -266,7 +278,7 @@ def test_small_blocks_leave_no_trace(tmp_path, monkeypatch):
         ("1_clicks,5\n2clicks,5\n", "p.csv:3: expected a session and a type such as 12_clicks, got '2clicks'"),
         ("x_clicks,5\n", "p.csv:2: expected an integer session, as in the labels, got 'x'"),
         ("_clicks,5\n", "p.csv:2: expected an integer session, as in the labels, got ''"),
-        ("1_clicks,5\n1_carts,5 6.0 7\n", "p.csv:3: expected integer aids, as in the labels, got '6.0'"),
+        ("1_clicks,5\n1_carts,5 6.5 7\n", "p.csv:3: expected integer aids, as in the labels, got '6.5'"),
         ("1_carts,99999999999999999999\n", "p.csv:2: expected integer aids, as in the labels, got '99999999999999999999'"),
     ],
 )

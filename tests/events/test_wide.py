@@ -52,7 +52,9 @@ def test_the_leaderboard_at_home(files, capsys):
         2, "error: --official-quirks goes with --test-labels: leave it out\n",
     )  # fmt: skip
     assert out.startswith(f"mrr@5: {(1 + 1 / 2 + 1 / 3) / 4:.4f} (95 % interval ") and "4 users with answers\n" in out
-    assert "1 of them have no row in the submission" in out and "2 rows of the submission are of users without answers" in out
+    assert "warning: 1 of 4 users with answers (25.0%) have no list: they count as misses\n" in out
+    assert "warning: 2 users, such as 9, have a list and are not among the users with answers: not counted\n" in out
+    assert "warning: no list holds more than 3 items, of the 5 that would count\n" in out
     code, out, _ = run(capsys, [*files(), "--k", "2", "--metric", "hit_rate", "--json"])
     found = evaluate.orjson.loads(out)
     assert code == 0 and found["hit_rate@2"] == {"answers": 2 / 4} and found["columns"] == ["user_id", "click_article_id"]
@@ -102,3 +104,13 @@ def test_bad_files_end_in_one_line(files, tmp_path, capsys, answers, rows, messa
 def test_a_submission_without_rows_is_all_misses(files, capsys):
     code, out, _ = run(capsys, files(rows="user_id,article_1\n"))
     assert code == 0 and out.startswith("mrr@5: 0.0000 (95 % interval 0.0000 to 0.4")
+
+
+def test_answers_of_other_users_are_an_error(files, capsys):
+    code, out, err = run(capsys, files(rows="user_id,a\n101,10\n102,20\n"))
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "none of the 4 users with answers of" in err and "are of 2 other users, such as 101" in err
+    code, out, _ = run(capsys, files(rows="user_id,a\n1.0,10.0\n2,7\n3,8\n4.0,9\n"))
+    assert code == 0 and out.startswith("mrr@5: 0.2500") and "no list holds more than 1 items, of the 5" in out
+    code, out, _ = run(capsys, files(rows="user_id,a\n1,x1\n2,x2\n3,x3\n4,x4\n"))
+    assert code == 0 and "none of the 4 items in the lists is anybody's answer, such as 10 is" in out
