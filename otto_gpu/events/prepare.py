@@ -12,11 +12,12 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.advice import Nobody, doubts, usable
 from otto_gpu.events.auto import Chosen, choose_split
 from otto_gpu.events.auto import told as lines_of
+from otto_gpu.events.checks import YEAR_1990_MS
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.read import ReadResult
 from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
-from otto_gpu.events.span import DAY_MS, between, day, duration, iso, number_of, own_days
+from otto_gpu.events.span import DAY_MS, SAMPLE, between, day, duration, iso, number_of, own_days
 from otto_gpu.events.split import Period, split_log
 
 Say = Callable[[str], None]
@@ -109,6 +110,7 @@ def _own_days(result: ReadResult, events: EventsConfig, split: SplitConfig, say:
     counted = split.by == "time" and getattr(split, "test_start" if marked is None else "validation_start") is None
     if not len(days.early) and not len(days.late):
         _tell_future(log.ts, say)
+        _tell_1970(ts, say)
         return result
     kept, told = np.ones(len(log), bool), False
     for found, key, side in ((days.early, "after", "before"), (days.late, "before", "after")):
@@ -140,6 +142,14 @@ def _tell_future(ts: np.ndarray, say: Say) -> None:
         n = int((ts > now + DAY_MS).sum())
         lie = "lies" if n == 1 else "lie"
         say(f"  warning: {number_of(n, 'event')} {lie} after today, the last at {iso(ts.max())}; events.before leaves them out")
+
+
+def _tell_1970(ts: np.ndarray, say: Say) -> None:
+    """Times of the first year of the clock among others of our days are times that somebody did not know."""
+    if int(ts.min()) < 365 * DAY_MS and float(np.median(ts[:: max(1, len(ts) // SAMPLE)])) > YEAR_1990_MS:
+        n = int((ts < 365 * DAY_MS).sum())
+        told = f"{number_of(n, 'event')} of {len(ts):,} {'lies' if n == 1 else 'lie'} in 1970, as where a time was not known"
+        say(f"  warning: {told}; events.after leaves them out")
 
 
 def _keep(result: ReadResult, kept: np.ndarray, name: str) -> ReadResult:

@@ -14,7 +14,7 @@ import numpy as np
 
 MINUTE_MS, HOUR_MS, DAY_MS, WEEK_MS = 60_000, 3_600_000, 86_400_000, 604_800_000
 FAR = 2  # a gap is this many times as long as the log
-FEW, SHARE = 3, 0.01  # as many events, or this share of them, may be far; more are a part of the log
+FEW, SHARE = 5, 0.02  # as many events, or this share of them, may be far; more are a part of the log
 SAMPLE = 100_000
 
 

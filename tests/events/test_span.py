@@ -28,7 +28,7 @@ OTTO = TargetsConfig()
         ([T0 + 400 * DAY_MS], 0, 1),
         ([T0 - 400 * DAY_MS], 1, 0),
         ([T0 + 50 * DAY_MS], 0, 0),  # a gap of a month in a log of three weeks: that may be so
-        ([T0 + 400 * DAY_MS + i for i in range(9)], 0, 0),  # more than a few: a part of the log
+        ([T0 + 400 * DAY_MS + i for i in range(12)], 0, 0),  # more than a few: a part of the log
     ],
 )
 def test_what_lies_far_from_a_log(far, early, late):
@@ -141,6 +141,12 @@ def test_a_log_of_a_few_sessions_is_told(tmp_path):
     with pytest.raises(UserError, match=r"of known items.*no more than 9 sessions with 2 events$") as error:
         split(result, EventsConfig(), test_days=2, validation_days=2)
     assert "auto" not in str(error.value)
+
+
+def test_many_times_of_1970_are_doubtful(tmp_path):
+    _, result, lines = split(*read(tmp_path / "log.parquet", *range(100)), test_days=2, validation_days=2)
+    assert len(result.log) == 1540
+    assert lines == ["  warning: 100 events of 1,540 lie in 1970, as where a time was not known; events.after leaves them out"]
 
 
 def test_part_of_a_log_after_today_is_doubtful(tmp_path, monkeypatch):
