@@ -85,6 +85,9 @@ def _tell_log(result: ReadResult, what: str, reporter: Reporter) -> None:
     types = ", ".join(f"{n:,} {name}" for name, n in counts["types"].items())
     size = f"{number_of(len(log), 'event')} ({types}), {number_of(log.n_sessions, 'session')}, {number_of(log.n_items, 'item')}"
     reporter.say(f"  {what}{size}, {between(*log.span)}")
+    # whether the columns are what they are taken for, and the times in their unit, people see best by an event
+    session, aid = (own[int(ids[0])].as_py() for own, ids in ((log.sessions, log.session), (log.items, log.aid)))
+    reporter.say(f"  such as session {session!r}, item {aid!r}, {iso(log.ts[0])}, {log.types[log.type[0]]}")
 
 
 def _show_periods(loaded: Loaded, targets: TargetsConfig, reporter: Reporter) -> None:

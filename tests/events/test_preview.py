@@ -38,6 +38,7 @@ def test_a_small_log_is_read_whole(tmp_path):
     frame().to_csv(tmp_path / "log.csv", index=False)
     told = shown(tmp_path / "log.csv", {"test_days": 2, "validation_days": 3})
     assert "1,440 events (480 clicks, 480 carts, 480 orders), 480 sessions, 7 items, 2026-01-01 to 2026-01-20" in told
+    assert "such as session 0, item 0, 2026-01-01T00:00:00Z, clicks\n" in told
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told.splitlines() if line.startswith("│")]
     assert [row[:2] for row in rows] == [["validation", "2026-01-15T23:00:02Z"], ["test", "2026-01-18T23:00:02Z"]]
     assert [row[3] for row in rows] == ["72", "48"] and rows[0][2] == "1,079 events"
