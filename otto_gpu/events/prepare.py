@@ -12,13 +12,13 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.advice import Nobody, doubts, usable
 from otto_gpu.events.auto import Chosen, choose_split
 from otto_gpu.events.auto import told as lines_of
-from otto_gpu.events.checks import YEAR_1990_MS
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.read import ReadResult
 from otto_gpu.events.settings import EventsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.span import DAY_MS, SAMPLE, between, day, duration, iso, number_of, own_days
 from otto_gpu.events.split import Period, split_log
+from otto_gpu.events.times import YEAR_1990_MS
 
 Say = Callable[[str], None]
 
