@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otto_gpu.errors import UserError
 from otto_gpu.events.attributes import own_ids, places_of
 from otto_gpu.events.flat import read_flat
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
+from otto_gpu.events.own import joined, own_ids_of
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
-from otto_gpu.events.typed import as_words, known_codes
+from otto_gpu.events.typed import as_words
+from otto_gpu.events.types import TypeValues
 
 KEY = "events.test_answers"
 
@@ -60,14 +63,20 @@ class Answers:
 def read_answers(file: Path, events: EventsConfig, targets: TargetsConfig) -> Answers:
     """Rows of types that are no targets are left out; UserError for what is wrong with a column or a row."""
     columns = events.columns
-    wanted = {columns.session: "events.columns.session", columns.aid: "events.columns.aid"}
+    sessions = columns.session if isinstance(columns.session, list) else [columns.session]
+    wanted = dict.fromkeys(sessions, "events.columns.session") | {columns.aid: "events.columns.aid"}
     # of one type only, it goes without saying
     only = events.default_type or (targets.types[0] if len(targets.types) == 1 else None)
     optional = () if columns.type is None or only is None else (columns.type,)
     if columns.type is not None:
         wanted[columns.type] = "events.columns.type"
     found = read_flat(file, KEY, wanted, events.delimiter, optional)
-    session, aid = (_ids(file, found[name], name) for name in (columns.session, columns.aid))
+    aid = _ids(file, found[columns.aid], columns.aid)
+    if len(sessions) > 1:
+        parts = [own_ids_of(found[name], f"{file}: column {name!r} ({KEY})", any_kind=True).ids for name in sessions]
+        session = _ids(file, joined(parts).dictionary_decode(), ", ".join(sessions))
+    else:
+        session = _ids(file, found[sessions[0]], sessions[0])
     if columns.type in found:
         code = _codes(file, found[columns.type], columns.type, events, targets)
     else:
@@ -90,12 +99,12 @@ def _codes(file: Path, column: pa.Array, name: str, events: EventsConfig, target
     """int8 [n]: the codes of the log's values, or of the types' names."""
     values = {name: name for name in targets.types} | events.type_names(targets.types)
     words = as_words(column, f"{file}: column {name!r}")
-    place = known_codes(words, pa.array(list(values), pa.string()))
-    unknown = np.flatnonzero(place < 0)
+    of = TypeValues(events.model_copy(update={"types": values}), targets)
+    place = np.append(of.places(words.dictionary), len(values))[pc.fill_null(words.indices, -1).to_numpy(zero_copy_only=False)]
+    unknown = np.flatnonzero(place == len(values))
     if len(unknown):
         given = words[int(unknown[0])].as_py()
         raise UserError(
             f"{file}: row {int(unknown[0]) + 1} of the table: unknown type {given!r} ({KEY}); known: {', '.join(values)}"
         )
-    codes = np.array([targets.types.index(t) if t in targets.types else -1 for t in values.values()], np.int8)
-    return codes[place]
+    return of.codes(place)

@@ -235,6 +235,8 @@ class EventsConfig(Section):
     def _answers_of_what(self):
         if self.test_answers is not None and self.test_file is None:
             raise ValueError("test_answers needs test_file: the sessions that the answers belong to")
+        if self.test_answers is not None and self.visit_minutes is not None:
+            raise ValueError("test_answers: answers of users say nothing of their visits; leave out visit_minutes")
         return self
 
     @property

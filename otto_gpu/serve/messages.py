@@ -95,6 +95,8 @@ class OneOf:
         kinds = [core_schema.literal_schema(list(self.words))]
         if self.codes:
             kinds.append(core_schema.chain_schema([_integers()[0], core_schema.literal_schema(list(self.codes))]))
+        if {"true", "false"} & set(self.words):  # as events.types has them of a column of booleans
+            kinds.append(core_schema.bool_schema(strict=True))
         message = f"expected one of {', '.join(self.words)}"
         return core_schema.union_schema(kinds, custom_error_type="one_of", custom_error_message=message)
 
@@ -225,11 +227,11 @@ def _one_or_many(value: Any) -> str:
 
 
 def _event_fields(events: EventsConfig, targets: TargetsConfig) -> dict[str, tuple]:
-    fields: dict[str, tuple] = {"aid": (Id, Field(description="the item")), "ts": _time(events.ts_unit)}
-    values = dict.fromkeys([*targets.types, *events.type_names(targets.types)])
+    fields: dict[str, tuple] = {"aid": (Id, Field(description="the item")), "ts": _time(events)}
+    values = dict.fromkeys(filter(None, [*targets.types, *events.type_names(targets.types)]))
     codes = [int(v) for v in values if v.isdecimal() and str(int(v)) == v]
     default = ... if events.default_type is None else events.default_type
-    kind = Annotated[str | int, OneOf(tuple(values), tuple(codes))]
+    kind = Annotated[str | int | bool, OneOf(tuple(values), tuple(codes))]
     fields["type"] = (kind, Field(default, description="a type's name, or the log's value for it"))
     for name, field in context_fields(events).items():
         kind = Code | None if events.context[name] == "code" else Annotated[float, Field(strict=True)] | None
@@ -243,9 +245,12 @@ def context_fields(events: EventsConfig) -> dict[str, str]:
     return {name: f"context_{i}" for i, name in enumerate(events.context)}
 
 
-def _time(unit: str) -> tuple:
+def _time(events: EventsConfig) -> tuple:
+    unit = events.ts_unit
+    if events.ts_format is not None:
+        return StrictStr, Field(description=f"as {events.ts_format}; without a zone it is {events.timezone}")
     if unit == "iso":
-        return StrictStr, Field(description="such as 2022-08-01T12:00:00Z; without a zone it is UTC")
+        return StrictStr, Field(description=f"such as 2022-08-01T12:00:00Z; without a zone it is {events.timezone}")
     end, about = YEAR_2200_MS * PER_SECOND[unit] // 1000, Field(description=f"{unit} since 1970 (UTC)")
     kind = (
         Annotated[float, Field(strict=True, ge=0, lt=end)] if unit == "s" else Annotated[int, Whole(0, end - PER_SECOND[unit])]
