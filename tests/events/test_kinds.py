@@ -99,7 +99,7 @@ def test_kinds_that_are_no_ids_are_told(tmp_path, column, said):
 
 
 def test_a_column_that_is_all_missing(tmp_path):
-    with pytest.raises(UserError, match="no events to work with.*1 rows rejected"):
+    with pytest.raises(UserError, match=r"no events to work with.*1 rows rejected"):
         of_column(tmp_path, pa.nulls(1))
 
 

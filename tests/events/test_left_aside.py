@@ -100,7 +100,7 @@ def test_what_is_handed_over_may_hold_what_the_log_leaves_out():
     assert np.diff(found.log.starts).tolist() == [1, 0]
     alone = reader.read([{"aid": 5, "ts": T0, "type": "remove"}])
     assert (alone.sessions.to_pylist(), len(alone.log)) == ([0], 0)
-    with pytest.raises(UserError, match="row 0: unknown type.*events.types knows view"):
+    with pytest.raises(UserError, match=r"row 0: unknown type.*events.types knows view"):
         reader.read([{"aid": 5, "ts": T0, "type": "zoom"}])
 
 
