@@ -296,7 +296,8 @@ def test_much_that_is_left_out_is_a_warning_on_page_and_card(finished, tmp_path)
     validation["unknown_answers"]["clicks"] = validation["labels"]["clicks"]
     test |= {"unanswered": 3, "answers": {"answers": 70, "other_sessions": 5, "not_next": 0}}
     counts = found["events"]["counts"]
-    counts |= {"read": 1000, "reasons": {"no time": 4}, "duplicates": 50, "later": 200}
+    counts |= {"read": 1000, "reasons": {"no time": 4}, "duplicates": 50, "later": 200, "far": 1, "tail": 7}
+    found["events"]["split"] = {"split": {"cut": "random", "by": "time", "test_days": 2}, "because": "sessions last a day"}
     (tmp_path / "run/metrics.json").write_text(json.dumps(found))
     run(tmp_path / "run", tmp_path / "run")
     page, card = page_of(tmp_path / "run"), (tmp_path / "run/model_card.md").read_text()
@@ -310,6 +311,8 @@ def test_much_that_is_left_out_is_a_warning_on_page_and_card(finished, tmp_path)
     ]
     for text in told:
         assert text in page.text and text in " ".join(card.split())
+    assert "split: auto chose split: {cut: random, by: time, test_days: 2}, because sessions last a day." in page.text
+    assert "far from the log's own days" in page.text and "thin tail" in page.text
     assert "come after the first" not in page.text
     table = page.table("sessions", "events", title="What becomes of the test period")
     assert table.rows["answers"][0] == f"{test['sessions'] - 3:,}"
