@@ -22,6 +22,7 @@ from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
 from otto_gpu.errors import MissingExtra, UserError
 from otto_gpu.events.log import EventLog
+from otto_gpu.events.settings import MOST_EVENTS
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.schema import did_you_mean
 
@@ -35,11 +36,9 @@ KNOWN = (*ENGINES, "pairs")  # made for GPUs
 
 def builder(engine: str, device: str) -> Callable[[EventLog, MatrixRule], Matrix]:
     # rowwise has no GPU form: with --device cuda it stands beside as the CPU's best
-    return (
-        PEERS[engine].build
-        if engine in PEERS
-        else partial(build_matrix, engine=engine, device="cpu" if engine == "rowwise" else device)
-    )
+    if engine not in PEERS:
+        return partial(build_matrix, engine=engine, device="cpu" if engine == "rowwise" else device)
+    return lambda log, rule: PEERS[engine].build(log.newest(MOST_EVENTS), rule)  # as build_matrix does
 
 
 # --------------------------------------------------------------------------------------------------------- agreement

@@ -29,7 +29,7 @@ def like_time_decay(rule: MatrixRule) -> bool:
 
 def _terms(log: EventLog, rule: MatrixRule) -> tuple[int, int, float, float, int, float]:
     """(tail, gap in ms, decay per ms, recency at the log's first event, that event's ts, recency per ms)."""
-    begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
+    begin, end = log.span
     a, b = rule.weight.recency or (1.0, 1.0)
     half_life = rule.weight.half_life_hours
     return (

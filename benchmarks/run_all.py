@@ -15,6 +15,7 @@ FULL = {
         "matrices",
         ["--events", "1e6", "--rules", "count", "--engines", COUNTING, "--repeats", "3"],
     ),
+    "crawlers": ("crawlers", []),
     "reading": ("reading", ["--events", "4000000"]),
     "throughput": ("throughput", ["--events", "1e6"]),
     "end_to_end": ("end_to_end", ["--events", "1e6"]),
@@ -22,6 +23,7 @@ FULL = {
 }
 QUICK = {
     "matrices": ("matrices", ["--events", "2e4", "--rules", "time_decay,count", "--repeats", "1", "--no-memory"]),
+    "crawlers": ("crawlers", ["--events", "5e3", "--repeats", "1"]),
     "reading": ("reading", ["--events", "20000", "--repeats", "1"]),
     "throughput": ("throughput", ["--events", "2e4", "--repeats", "1"]),
     "end_to_end": ("end_to_end", ["--events", "5e3", "--set", "ranking.folds=2", "--set", "features.families=[recall]"]),

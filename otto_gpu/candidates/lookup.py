@@ -48,7 +48,8 @@ class Histories:
 
     @classmethod
     def of(cls, log: EventLog, config: CandidatesConfig, device: Device = CPU) -> Histories:
-        """All sessions of a log (those without events too), where the device computes."""
+        """All sessions of a log (those without events too), where the device computes; of each its newest events."""
+        log = log.newest(config.most_events)
         bought, context = np.array([t in config.bought for t in log.types]), device.to_device(_last_context(log))
         log = log.on(device)
         return cls(log.starts, log.aid, log.ts, log.type, key_bits(log, bought), context)

@@ -6,6 +6,7 @@ from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from otto_gpu.candidates.recipes import Recipe, packaged_recipes
 from otto_gpu.candidates.sources import OWN_KEYS, FurtherSource, Source, settings_of
+from otto_gpu.events.settings import MOST_EVENTS
 from otto_gpu.needs import Need
 from otto_gpu.schema import Name, Section, did_you_mean, merge_packaged
 
@@ -74,6 +75,11 @@ class CandidatesConfig(Section):
     order: dict[str, str] = Field(
         {"clicks": "clicks", "carts": "orders", "orders": "orders"},
         description="target -> the source whose order stands for the hand-set one; other targets: the first recipe",
+    )
+    most_events: int | None = Field(
+        MOST_EVENTS,
+        ge=1,
+        description="of a longer history recipes and features see so many events only, the newest; null: all",
     )
     history_limit: int = Field(60, ge=0, description="at most so many items of the history, the newest, are candidates")
     fill_to: int = Field(30, ge=1, description="popular items where a session has fewer candidates")

@@ -36,6 +36,7 @@ from otto_gpu.columns import label
 from otto_gpu.device import Device
 from otto_gpu.device.arrays import pointers
 from otto_gpu.embeddings.vectors import load_queries
+from otto_gpu.events import long_sessions
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.settings import TargetsConfig
 from otto_gpu.events.split import Period
@@ -61,8 +62,12 @@ def run(
     if config.fusion:
         load_xgboost()  # what is missing is said at the beginning
     named = folder / "named" if config.fusion else folder / "candidates"
+    long = {}
     for split in SPLITS:
-        _name(_Naming(named / split, run_dir, split, config, targets, device), reporter, workers)
+        naming = _Naming(named / split, run_dir, split, config, targets, device)
+        lengths = np.diff(naming.period.history.starts)
+        long[split] = long_sessions.tell(lengths, config.most_events, run_dir, "candidates", split, reporter)
+        _name(naming, reporter, workers)
     if config.fusion:
         _choose(folder, run_dir, config, targets, device, reporter, workers)
     facts, coverage, curves = {"sessions": 0, "candidates": 0}, {}, {"depths": CURVE}
@@ -83,7 +88,7 @@ def run(
         reporter.show(coverage_table(f"Coverage, {split} period", coverage[split], codes))
     (folder / "candidates" / "coverage.json").write_text(json.dumps(coverage, indent=1))
     (folder / "candidates" / "coverage_curves.json").write_text(json.dumps(curves))
-    return facts
+    return facts | long_sessions.facts(long)
 
 
 @dataclass(frozen=True)

@@ -10,19 +10,22 @@ from otto_gpu.cooccurrence.settings import Engine
 from otto_gpu.device import Device, choose_device
 from otto_gpu.errors import UserError
 from otto_gpu.events.log import EventLog
+from otto_gpu.events.settings import MOST_EVENTS
 
 
 def build_matrix(
     log: EventLog, rule: MatrixRule, engine: Engine = "auto", device: Device | Literal["auto", "cpu", "cuda"] = "auto",
-    spill: bool = False, on_host: bool = True,
+    spill: bool = False, on_host: bool = True, most_events: int | None = MOST_EVENTS,
 ) -> Matrix:  # fmt: skip
     """The top-k neighbours of every item of the log under one rule.
 
     auto: `rowwise` (numba, no pair table) on the CPU; on CUDA `rows` (a block of threads an item, no pair either) where it does
     the rule and the GPU's memory holds the log, else `pairs` (every pair is written, sorted and added up), which also runs on
     NumPy and numba. `selfmerge` runs on cuDF or pandas; spill: cuDF may move what does not fit into GPU memory to the host's.
-    on_host: False: the matrix may still lie on the device.
+    on_host: False: the matrix may still lie on the device. most_events: of longer sessions only their newest events count,
+    whatever the engine; None: all.
     """
+    log = log.newest(most_events)
     device = choose_device(device) if isinstance(device, str) else device
     if engine == "auto":
         engine = _chosen(log, rule, device)

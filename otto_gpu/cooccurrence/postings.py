@@ -52,7 +52,7 @@ class Postings:
     def of(cls, log: EventLog, rule: MatrixRule, threads: int) -> Postings:
         """Memory: about 24 bytes per kept event. UserError where ids and types do not fit into 32 bits together (with three
         types: more than a billion items), and for more events than int32 counts."""
-        begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
+        begin, end = log.span
         bits = (len(log.types) - 1).bit_length()
         if log.n_items << bits > 1 << 32:
             raise UserError(
@@ -77,7 +77,7 @@ def _kept_events(log: EventLog, rule: MatrixRule, begin: int, bits: int, event: 
     since = began = -FAR
     allowed = left if (left == right).all() else np.ones_like(left)
     if len(log) and (rule.since_days or rule.new_sessions_days or rule.tail or not allowed.all()):
-        end = int(log.ts.max())
+        end = log.span[1]
         # first whole millisecond inside the window
         since = ceil(end - rule.since_days * DAY_MS) if rule.since_days else -FAR
         began = ceil(end - rule.new_sessions_days * DAY_MS) if rule.new_sessions_days else -FAR

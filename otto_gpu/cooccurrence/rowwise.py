@@ -66,7 +66,7 @@ def build(log: EventLog, rule: MatrixRule) -> Matrix:
     counts = np.zeros(log.n_items, np.int32)
     half_life = rule.weight.half_life_hours
     recency = rule.weight.recency
-    span = int(np.ptp(log.ts)) if len(log) else 0
+    span = log.span[1] - log.span[0]
     slope = (recency[1] - recency[0]) / span if recency and span else 0.0
     _rows(
         shares, first, made.postings, made.right, made.bits, int(min(work.max(initial=0), log.n_items)),

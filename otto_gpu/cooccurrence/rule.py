@@ -2,6 +2,9 @@
 
 The order in which a rule is applied (the engines and the tests' oracle follow it):
 
+0. `matrices.most_events`: of every session its newest events, before anything else: what is said of a session below, its
+   first event and its length, is said of these. The log's first and last ts stay those of the whole log. (Pairs grow with the
+   square of a session's length: without a bound one crawler costs more than all others.)
 1. events: only those of the last `since_days` days of the log (ts >= the log's last ts - the days); only sessions whose
    first event in the log, before any filter, lies in the last `new_sessions_days` days (likewise); where `left` and
    `right` are the same types, only events of these types; then only each session's last `tail` events. What is left is

@@ -33,7 +33,7 @@ def build(log: EventLog, rule: MatrixRule, device: Device = CPU, max_pairs: int 
     frames = device.frames(spill)
     max_pairs = max_pairs or pairs_at_once(device.free_memory())
     chunks = session_chunks(log, rule, max_pairs, device)
-    begin, end = (int(log.ts.min()), int(log.ts.max())) if len(log) else (0, 0)
+    begin, end = log.span
     sums, waiting, rows = None, [], 0
     for first, last in chunks:
         part = _pair_sums(_kept(log.of_sessions(first, last), rule, frames, end), log, rule, frames, begin, end)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_serializer, field_validator, model_validator
 
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule
+from otto_gpu.events.settings import MOST_EVENTS
 from otto_gpu.schema import Name, Section, dump_with_removed, merge_packaged
 
 Engine = Literal["auto", "rowwise", "rows", "pairs", "selfmerge"]
@@ -20,6 +21,11 @@ class MatricesConfig(Section):
         RULES,
         min_length=1,
         description="changes to the packaged rules, by name: fields to change, a whole new rule, or null to leave it out",
+    )
+    most_events: int | None = Field(
+        MOST_EVENTS,
+        ge=1,
+        description="of a longer session, such as a crawler's, the rules see so many events only, the newest; null: all",
     )
     engine: Engine = Field(
         "auto",

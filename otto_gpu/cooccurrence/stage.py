@@ -10,6 +10,7 @@ from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.matrix import Matrix
 from otto_gpu.cooccurrence.settings import MatricesConfig
 from otto_gpu.device import Device
+from otto_gpu.events import long_sessions
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.stage import SPLITS, load_period
 from otto_gpu.run.directory import write_atomically
@@ -36,10 +37,11 @@ class _Logs(Shared):
         return {}
 
     def known(self, split: str) -> EventLog:
-        """What is known in a period: the events before it and its histories. One log at a time is in memory."""
+        """What is known in a period: the events before it and its histories, of each session the newest ones. One log at a time
+        is in memory."""
         if split not in self._one:
             self._one.clear()
-            self._one[split] = load_period(self.run_dir, split).known
+            self._one[split] = load_period(self.run_dir, split).known.newest(self.config.most_events)
         return self._one[split]
 
 
@@ -51,6 +53,7 @@ def run(
     tasks = [(split, name) for split in SPLITS for name in config.rules]
     for split in SPLITS:
         (folder / "matrices" / split).mkdir(parents=True, exist_ok=True)
+    found = {s: _long_sessions(run_dir, s, config.most_events, reporter) for s in SPLITS}
     logs = _Logs(folder, run_dir, config, device, WRITERS if device.kind == "cuda" and workers is IN_PROCESS else 0)
     with reporter.work("matrices", "rules", len(tasks)) as work, logs.beside:
         for (split, name), made in workers.map(_build, logs, tasks):
@@ -58,7 +61,11 @@ def run(
                 reporter.note(f"  matrices/{split}/{name}: {made:,} rows")
                 rows += made
             work.advance()
-    return {"rows": rows}
+    return {"rows": rows} | long_sessions.facts(found)
+
+
+def _long_sessions(run_dir: Path, split: str, most: int | None, reporter: Reporter) -> dict:
+    return long_sessions.tell(long_sessions.known_lengths(run_dir, split), most, run_dir, "matrices", split, reporter)
 
 
 def _build(logs: _Logs, task: tuple[str, str]) -> int | None:
@@ -68,7 +75,9 @@ def _build(logs: _Logs, task: tuple[str, str]) -> int | None:
     if path.exists():
         return None
     config = logs.config
-    matrix = build_matrix(logs.known(split), config.rules[name], config.engine, logs.device, config.spill, on_host=False)
+    matrix = build_matrix(
+        logs.known(split), config.rules[name], config.engine, logs.device, config.spill, on_host=False, most_events=None
+    )
     logs.beside(_write, path, matrix)
     return len(matrix)
 

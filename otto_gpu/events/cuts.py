@@ -4,7 +4,8 @@
 - last: all events but the last one. A session's order is that of the log (ts, then input order): ties in time are cut by this
   order, and an item that the history holds already can be the answer.
 - every: each place of a session is asked for the event that comes next. Its 1..n-1 first events are histories of their own,
-  with ids of their own behind those of the log: the session `s` with n known events is called `s#n`.
+  with ids of their own behind those of the log: the session `s` with n known events is called `s#n`. They take the square of
+  a session's length, so of a session's places the last MOST_EVENTS are asked, and of a history the newest ones known.
 - time: a moment for everybody. What comes before it is history, what follows in the days after it is asked.
 
 Where nothing is removed from a session, an answer may be an item that nobody knew before: no list can name it, and it counts.
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 from otto_gpu.errors import UserError
 from otto_gpu.events.labels import Labels, ground_truth
 from otto_gpu.events.log import EventLog
-from otto_gpu.events.settings import TargetsConfig
+from otto_gpu.events.settings import MOST_EVENTS, TargetsConfig
 
 
 def random_cuts(lengths: np.ndarray, seed: int) -> np.ndarray:
@@ -49,29 +50,32 @@ def at_moment(log: EventLog, start: int, end: int, asked: np.ndarray, targets: T
 @dataclass(frozen=True)
 class Prefixes:
     """Every beginning of some sessions as a session. log: its events and the one that follows, with ids from `first` on; cuts:
-    int64 [log.n_sessions], its own events; whole: int64 [prefixes], the session that each is the beginning of."""
+    int64 [log.n_sessions], its own events; whole: int64 [prefixes], the session that each is the beginning of; known: int64
+    [prefixes], how many of that one's events it has, or had."""
 
     log: EventLog
     cuts: np.ndarray
     whole: np.ndarray
+    known: np.ndarray
     first: int
 
     @classmethod
-    def of(cls, log: EventLog, first: int) -> Prefixes:
+    def of(cls, log: EventLog, first: int, most: int = MOST_EVENTS) -> Prefixes:
         """By session, then by length. Sessions with fewer than two events have none."""
-        lengths = np.diff(log.starts)
-        sizes = np.maximum(lengths - 1, 0)  # prefixes per session
+        places = np.maximum(np.diff(log.starts) - 1, 0)
+        sizes = np.minimum(places, most)  # prefixes per session
         whole = np.repeat(np.arange(log.n_sessions), sizes)
-        known = np.arange(len(whole)) - np.repeat(np.cumsum(sizes) - sizes, sizes) + 1
-        owner = np.repeat(np.arange(len(whole)), known + 1)
-        place = np.arange(len(owner)) - np.repeat(np.cumsum(known + 1) - (known + 1), known + 1)
+        known = np.arange(len(whole)) - np.repeat(np.cumsum(sizes) - places, sizes) + 1
+        held = np.minimum(known, most)
+        owner = np.repeat(np.arange(len(whole)), held + 1)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(held + 1) - (known + 1), held + 1)
         expanded = log.take(log.starts[whole][owner] + place, session=(first + owner).astype(np.int32))
         n = first + len(whole)
-        return cls(replace(expanded, n_sessions=n), np.append(np.zeros(first, np.int64), known), whole, first)
+        return cls(replace(expanded, n_sessions=n), np.append(np.zeros(first, np.int64), held), whole, known, first)
 
     def named(self, sessions: pa.Array) -> pa.Array:
         """Own ids: `s#n` of the first n events of session s. sessions: the log's own ids, as text."""
-        known = pa.array(self.cuts[self.first :]).cast(pa.string())
+        known = pa.array(self.known).cast(pa.string())
         return pc.binary_join_element_wise(sessions.take(pa.array(self.whole)), known, "#")
 
 

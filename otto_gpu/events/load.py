@@ -20,7 +20,7 @@ from otto_gpu.events.prepare import prepare, split_prepared
 from otto_gpu.events.read import ReadResult, TooManyRejected, read_log
 from otto_gpu.events.readers.files import beside, files_beside, names_of
 from otto_gpu.events.remarks import in_short
-from otto_gpu.events.settings import EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
+from otto_gpu.events.settings import MOST_EVENTS, EventsConfig, ItemsConfig, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period
 from otto_gpu.events.synthetic import synthetic_log
 from otto_gpu.events.synthetic_news import read_generated
@@ -93,6 +93,8 @@ def load(
         periods, prepared = split_prepared(prepared, log, targets, truth, reporter.say)
     except UserError as error:
         raise UserError(f"{error}; {doubt}" if doubt else str(error)) from error
+    if prepared.split.cut == "every" and (n := int(np.count_nonzero(np.diff(log.starts) > MOST_EVENTS + 1))):
+        reporter.say(f"  warning: split.cut is every: of {n:,} long sessions only the last {MOST_EVENTS:,} events are asked")
     gone = left_out(log, periods, prepared.split, targets, result.from_test_file)
     facts = {name: _facts(period, targets, gone[name]) for name, period in periods.items()}
     if unused:

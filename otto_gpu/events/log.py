@@ -168,6 +168,20 @@ class EventLog:
         part = slice(int(self.starts[first]), int(self.starts[last]))
         return self._rows(lambda c: c[part], lambda table: table.slice(part.start, part.stop - part.start))
 
+    def newest(self, most: int | None) -> EventLog:
+        """Each session's last `most` events, None: all; with the same ids and this log's `span`. It is this log itself where no
+        session has more."""
+        lengths = np.diff(self.starts)
+        if most is None or lengths.max(initial=0) <= most:
+            return self
+        longer = lengths > most
+        edges = np.zeros(len(self) + 1, np.int8)  # of the runs that go
+        edges[self.starts[:-1][longer]] = 1
+        edges[self.starts[1:][longer] - most] = -1
+        kept = self.where(np.cumsum(edges[:-1], dtype=np.int8) == 0)
+        kept.__dict__["span"] = self.span
+        return kept
+
     def _rows(self, of: Callable, of_table: Callable, **columns) -> EventLog:
         rows = {name: of(getattr(self, name)) for name in EVENT_COLUMNS if name not in columns}
         context = {name: of(values) for name, values in self.context.items()}

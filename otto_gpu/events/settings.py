@@ -14,6 +14,7 @@ from otto_gpu.schema import Name, Section
 
 MOST_BYTES = 1 << 30  # places in a piece of text are int32
 SPLITS = ("validation", "test")  # the periods that are predicted
+MOST_EVENTS = 1000  # of a session are looked at, the newest: twice what OTTO's longest has
 # attributes of the items of generated logs
 GENERATED_ITEMS = {
     "synthetic_news": {"category_id": "code", "created_at_ts": "time", "words_count": "number", "title": "text"},
@@ -277,10 +278,11 @@ class SplitConfig(Section):
     by session: shares of the sessions, drawn at random.
 
     cut: what is known of a period's sessions, and what is asked. random: 1..n-1 of a session's n events are known, what follows
-    is asked. last: all but the last event, which is asked. every: each event but the first is asked, given those before it; a
-    period is learnt from without its histories, which hold each other's answers. time: for everybody with events before the
-    period's start, what follows within `test_days` or `validation_days`. With random (OTTO's), events of items that are unknown
-    before the period go; with the others they stay, also as answers.
+    is asked. last: all but the last event, which is asked. every: each event but the first is asked, given those before it (of
+    a longer session the last 1,000, each given the newest 1,000); a period is learnt from without its histories, which hold
+    each other's answers. time: for everybody with events before the period's start, what follows within `test_days` or
+    `validation_days`. With random (OTTO's), events of items that are unknown before the period go; with the others they stay,
+    also as answers.
 
     The word `auto` in the section's place (or `auto: true` beside seed, numbers of sessions, or another cut or by than the
     defaults) looks at the log and chooses.

@@ -59,6 +59,7 @@ def run(
     metrics["embeddings"] = embeddings
     metrics["events"] = summary
     metrics["stages"] = {n: {"seconds": m["seconds"], "peak_memory_mb": m["peak_memory_mb"]} for n, m in stages.items()}
+    metrics["long_sessions"] = {n: m["long_sessions"] for n, m in stages.items() if "long_sessions" in m}
     metrics["versions"] = versions()
     metrics["config"] = resolved
     (folder / METRICS).write_text(json.dumps(metrics, indent=1))

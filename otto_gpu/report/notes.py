@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otto_gpu.events.long_sessions import sentence
 from otto_gpu.events.remarks import warnings
 from otto_gpu.events.stage import SPLITS
 from otto_gpu.ranking.models import POOL
@@ -53,6 +54,9 @@ def _log(record: Record) -> list[Note]:
         n = sum(counts[name].values()) if isinstance(counts.get(name), dict) else counts.get(name, 0)
         if n:
             found.append(Note(NOTE, told.format(n=words.count(n), share=words.rate(n / read))))
+    for stage, periods in record.metrics.get("long_sessions", {}).items():
+        for split, told in periods.items():
+            found.append(Note(NOTE, f"{sentence(told, record.config[stage]['most_events'], stage, split)}."))
     for name in events["absent"]:
         more = ", so there is nothing to learn and to score for that target" if name in record.targets.names else ""
         found.append(Note(WARNING, f"The log has no {name}{more}."))

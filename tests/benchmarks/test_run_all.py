@@ -2,7 +2,7 @@ from pathlib import Path
 
 from benchmarks import run_all
 
-OWN = {"matrices", "reading", "end_to_end"}  # whose tests beside this one run them on a tiny log already
+OWN = {"crawlers", "matrices", "reading", "end_to_end"}  # whose tests beside this one run them on a tiny log already
 
 
 def test_every_benchmark_runs_on_a_tiny_log(tmp_path, monkeypatch):

@@ -283,3 +283,12 @@ def test_the_table_is_left_as_it_was_found(sessions, one, config):
             stack.neighbours, stack.weights, np.ones(3, np.float32), 1, 3, 0.1, 0.15, items, sums, table, keys, aids, scores,
         )  # fmt: skip
         assert (table == -1).all()
+
+
+def test_of_a_long_history_the_newest_events_are_looked_at():
+    log = log_of([[(i % 4, i, i % 3) for i in range(9)], [], [(1, 5, 0)]], N_ITEMS)
+    shorter = log_of([[(i % 4, i, i % 3) for i in range(6, 9)], [], [(1, 5, 0)]], N_ITEMS)
+    for most, same in ((3, shorter), (9, log), (None, log)):
+        made, expected = Histories.of(log, CandidatesConfig(most_events=most)), Histories.of(same, CandidatesConfig())
+        for name in ("starts", "aid", "ts", "type", "bits"):
+            assert np.array_equal(getattr(made, name), getattr(expected, name))

@@ -5,7 +5,7 @@ from collections import defaultdict
 from otto_gpu.cooccurrence.rule import DAY_MS
 
 
-def oracle(log, rule) -> dict[int, list[tuple[int, float]]]:
+def oracle(log, rule, most_events=None) -> dict[int, list[tuple[int, float]]]:
     """{aid_x: [(aid_y, weight), ...]}: all neighbours, not only the `keep` heaviest; by weight descending, then aid."""
     if not len(log):
         return {}
@@ -13,6 +13,8 @@ def oracle(log, rule) -> dict[int, list[tuple[int, float]]]:
     left, right = (set(rule.codes(side, log.types)) for side in ("left", "right"))
     sums = defaultdict(lambda: defaultdict(float))
     for events in sessions(log):
+        # 0. the newest events of a long session
+        events = events if most_events is None else events[-most_events:]
         for x, y in session_pairs(events, rule, left, right, last_ts):
             sums[x.aid][y.aid] += weight(x, y, rule, log.types, first_ts, last_ts)
     return {x: sorted(row.items(), key=lambda item: (-item[1], item[0])) for x, row in sums.items()}

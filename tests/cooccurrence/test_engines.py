@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from benchmarks.crawlers import with_crawlers
 from otto_gpu.cooccurrence import pairs, postings, rowwise, selfmerge, sides
 from otto_gpu.cooccurrence.build import build_matrix
 from otto_gpu.cooccurrence.rule import RULES, MatrixRule, PairWeight, TimeGap
@@ -55,6 +56,32 @@ def test_pairs_in_tiny_chunks_follows_the_oracle(log, rule, max_pairs, max_event
     matrix = pairs.build(log, rule, max_pairs=max_pairs, max_events=max_events)
     assert_well_formed(matrix, rule, log.n_items)
     assert_follows(matrix, oracle(log, rule), rule)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@given(log=logs, rule=rules(), most=st.integers(1, 8))
+@example(log=SESSION_OF_ALL, rule=MatrixRule(left_first=True, weight=PairWeight(recency=(1, 4)), keep=9), most=7)
+@example(log=SESSION_OF_ALL, rule=MatrixRule(new_sessions_days=0.5, keep=9), most=2)
+def test_of_a_long_session_every_engine_takes_the_newest_events(engine, log, rule, most):
+    matrix = build_matrix(log, rule, engine, "cpu", most_events=most)
+    assert_well_formed(matrix, rule, log.n_items)
+    assert_follows(matrix, oracle(log, rule, most), rule)
+
+
+def test_by_default_a_thousand_events_of_a_session_count(generated):
+    crawled = with_crawlers(generated, 1500, items=generated.n_items)
+    ids = {"n_sessions": crawled.n_sessions, "n_items": crawled.n_items}
+    newest = np.arange(len(crawled)) < len(generated)
+    newest[-1000:] = True
+    columns = (crawled.session, crawled.aid, crawled.ts, crawled.type)
+    at_the_bound = EventLog.from_arrays(*(c[newest] for c in columns), **ids)
+    for name in ("decay_6h", "time_decay", "first_to_any", "near_2"):
+        built = [build_matrix(log, RULES[name], device="cpu") for log in (crawled, at_the_bound)]
+        built += [build_matrix(at_the_bound, RULES[name], device="cpu", most_events=None)]
+        assert len({m.pointer.tobytes() + m.neighbours.tobytes() + m.weights.tobytes() for m in built}) == 1
+    whole = build_matrix(crawled, RULES["near_2"], device="cpu", most_events=None)
+    assert whole.neighbours.tobytes() != built[0].neighbours.tobytes()
 
 
 def test_chunks_are_as_large_as_the_gpu_has_room_for():

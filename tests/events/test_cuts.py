@@ -2,11 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otto_gpu.errors import UserError
+from otto_gpu.events.cuts import Prefixes
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import SplitConfig, TargetsConfig
 from otto_gpu.events.split import split_log
@@ -180,3 +182,18 @@ def test_events_after_the_cuts_move_nothing_that_is_known(cut, by):
             assert told(getattr(changed[name], part)) == told(getattr(before[name], part))
     assert answers(changed["validation"]) == answers(before["validation"])
     assert answers(changed["test"]) != answers(before["test"])
+
+
+def test_of_a_long_session_the_last_places_are_asked_given_the_newest_events_before_them():
+    log = EventLog.from_arrays([0] * 6 + [2] * 3, range(9), range(9), [0] * 9, n_sessions=3, n_items=9)
+    whole, most = {0: list(range(6)), 2: [6, 7, 8]}, 3
+    made = Prefixes.of(log, 3, most)
+    named = made.named(pa.array(["a", "b", "c"])).to_pylist()
+    rows = [made.log.aid[slice(*made.log.starts[s : s + 2])].tolist() for s in range(3, made.log.n_sessions)]
+    expected = {
+        f"{'abc'[s]}#{n}": [*events[max(0, n - most) : n], events[n]]
+        for s, events in whole.items()
+        for n in range(max(1, len(events) - most), len(events))
+    }
+    assert dict(zip(named, rows, strict=True)) == expected and len(named) == 5
+    assert made.cuts.tolist() == [0, 0, 0, *(len(row) - 1 for row in expected.values())]

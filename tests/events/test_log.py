@@ -90,6 +90,18 @@ def test_parts_of_a_log_keep_its_ids():
     assert rows(log.of_sessions(1, 2).merged_with(log.of_sessions(0, 1))) == rows(log)
 
 
+def test_the_newest_events_of_every_session():
+    session, ts = np.repeat([0, 1, 3], [4, 2, 3]), np.arange(9) * 10
+    log = EventLog.from_arrays(session, np.arange(9), ts, np.zeros(9), n_sessions=5, n_items=9)
+    for most, kept in ((1, [3, 5, 8]), (2, [2, 3, 4, 5, 7, 8]), (3, [1, 2, 3, 4, 5, 6, 7, 8])):
+        newest = log.newest(most)
+        assert newest.aid.tolist() == kept and newest.span == (0, 80) and newest.n_sessions == 5
+        assert np.diff(newest.starts).max() == most
+    assert log.newest(4) is log and log.newest(None) is log
+    none = log.where(np.zeros(9, bool))
+    assert none.newest(1) is none
+
+
 def test_a_frame_of_cudf_is_read_as_a_frame_of_pandas():
     """Of cuDF's columns only what is asked of them; nulls of integers stay nulls."""
     Column = type("Series", (), {"__module__": "cudf.core.series", "to_arrow": lambda self: self.values})

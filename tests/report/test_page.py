@@ -13,6 +13,7 @@ import pytest
 from otto_gpu import evaluate
 from otto_gpu.outcome.scores import SessionScores
 from otto_gpu.pipeline import run_pipeline
+from otto_gpu.report.notes import notes
 from otto_gpu.report.page import report_html
 from otto_gpu.report.record import Record
 from otto_gpu.report.sections import vectors
@@ -90,6 +91,17 @@ def test_beside_the_score_by_the_official_files_alone(finished, page):
     for name, (low, high) in {"1": (1, 1), "2-3": (2, 3), "4-10": (4, 10), "more than 10": (11, 999)}.items():
         mine = [a in lists[s] for s, a in clicks.items() if low <= lengths[s] <= high]
         assert table.rows[name][0] == f"{np.mean(mine):.3f} of {len(mine)}"
+
+
+def test_sessions_longer_than_what_counts_are_a_note(finished):
+    record = Record(finished)
+    assert record.metrics["long_sessions"] == {} and not any("most_events" in note.text for note in notes(record))
+    told = {"sessions": 2, "events": 7000, "left_out": 2500, "longest": "bot", "its_events": 3000}
+    record.metrics["long_sessions"] = {"matrices": {"test": told}}
+    assert [note.text for note in notes(record) if "most_events" in note.text] == [
+        "2 sessions have more than 1,000 events in what is known in the test period, 'bot' the most: 3,000. Of each the newest "
+        "1,000 count (matrices.most_events), 2,500 of 7,000 events do not."
+    ]
 
 
 def test_a_run_of_an_earlier_version_has_a_page(finished, tmp_path):
