@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -306,16 +307,20 @@ def data_identity(files: list[Path]) -> list:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide about a run's results, as far as they are installed."""
-    found = {"otto_gpu": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    found = {"otto_gpu": __version__} | {name: version for name in PACKAGES if (version := _version(name))}
     # a driver decides about nothing where nothing here computes by it
     if any(name.startswith("cupy") for name in found) and (driver := _driver()):
         found["NVIDIA driver"] = driver
     return found
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Looked for once: at each stage of a run it took as long as the shortest of them."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _driver() -> str | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from importlib import metadata
 
 import pytest
 
@@ -137,14 +138,9 @@ def test_versions_of_what_computes_on_a_gpu(tmp_path, monkeypatch, told):
     monkeypatch.setattr(run_module, "DRIVER", tmp_path / "version")
     (tmp_path / "version").write_text(told)
     installed = {"numba-cuda": "0.30.4", "nvforest-cu13": "26.10.0"}
-
-    def version(name):
-        if name not in installed:
-            raise run_module.metadata.PackageNotFoundError(name)
-        return installed[name]
-
-    monkeypatch.setattr(run_module.metadata, "version", version)
     without = {"otto_gpu": run_module.__version__} | installed
+    assert run_module.versions()["numba"] == metadata.version("numba")
+    monkeypatch.setattr(run_module, "_version", installed.get)
     assert run_module.versions() == without
     installed["cupy-cuda13x"] = "14.2.0"
     assert run_module.versions() == without | {"cupy-cuda13x": "14.2.0", "NVIDIA driver": "580.65.06"}
