@@ -100,7 +100,7 @@ def session_demand(s, first, last, candidates, now, pointer, times, windows, out
 @njit(parallel=True, cache=True)
 def _every_session(rows, candidates, now, pointer, times, windows, out):
     for s in prange(len(rows) - 1):
-        session_demand(s, rows[s], rows[s + 1], candidates, now, pointer, times, windows, out)
+        session_demand(np.int64(s), rows[s], rows[s + 1], candidates, now, pointer, times, windows, out)
 
 
 _demand = Kernel(_every_session, session_demand)

@@ -63,7 +63,7 @@ def session_key_bits(s, starts, aid, ts, kind, bought, bits):
 @njit(parallel=True, cache=True)
 def _every_session(starts, aid, ts, kind, bought, bits):
     for s in prange(len(starts) - 1):
-        session_key_bits(s, starts, aid, ts, kind, bought, bits)
+        session_key_bits(np.int64(s), starts, aid, ts, kind, bought, bits)
 
 
 _key_bits = Kernel(_every_session, session_key_bits)

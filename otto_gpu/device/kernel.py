@@ -4,7 +4,7 @@ The arrays decide: where the first one lies, the kernel runs. On the CPU it is a
 body session by session; for CUDA the body itself is compiled (device.cuda_kernel) when it is first called, and its form says
 what a thread gets: body(s, ...) a session; body(s, first, last, ...) one candidate of a session; body(s, part, ...) one entry
 of the argument that `parts` names, within a session. The first array is always the pointer of the sessions' events or
-candidates.
+candidates. A wrapper tells the unit's number as int64: prange counts in uint64, for which a body is compiled once more.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def session_means(s, starts, values, means):
 @njit(parallel=True, cache=True)
 def _every_mean(starts, values, means):
     for s in prange(len(starts) - 1):
-        session_means(s, starts, values, means)
+        session_means(np.int64(s), starts, values, means)
 
 
 _means = Kernel(_every_mean, session_means)
@@ -146,7 +146,7 @@ def session_events(s, first, last, candidates, starts, codes, out):
 @njit(parallel=True, cache=True)
 def _every_session(rows, candidates, starts, codes, out):
     for s in prange(len(rows) - 1):
-        session_events(s, rows[s], rows[s + 1], candidates, starts, codes, out)
+        session_events(np.int64(s), rows[s], rows[s + 1], candidates, starts, codes, out)
 
 
 _events = Kernel(_every_session, session_events)

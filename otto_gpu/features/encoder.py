@@ -69,7 +69,7 @@ def session_encoder(s, rows, candidates, place, queries, vectors, out):
 @njit(parallel=True, cache=True)
 def _every_session(rows, candidates, place, queries, vectors, out):
     for s in prange(len(rows) - 1):
-        session_encoder(s, rows, candidates, place, queries, vectors, out)
+        session_encoder(np.int64(s), rows, candidates, place, queries, vectors, out)
 
 
 _encoder = Kernel(_every_session, session_encoder)

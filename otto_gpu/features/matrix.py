@@ -67,7 +67,7 @@ def session_table(s, rows, candidates, slots, tables):
 @njit(parallel=True, cache=True)
 def _every_table(rows, candidates, slots, tables):
     for s in prange(len(rows) - 1):
-        session_table(s, rows, candidates, slots, tables)
+        session_table(np.int64(s), rows, candidates, slots, tables)
 
 
 _tables = Kernel(_every_table, session_table)

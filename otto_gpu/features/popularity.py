@@ -102,7 +102,7 @@ def session_weights(s, starts, aid, ts, kind, item_events, type_weight, weights)
 @njit(parallel=True, cache=True)
 def _weights_of_every_session(starts, aid, ts, kind, item_events, type_weight, weights):
     for s in prange(len(starts) - 1):
-        session_weights(s, starts, aid, ts, kind, item_events, type_weight, weights)
+        session_weights(np.int64(s), starts, aid, ts, kind, item_events, type_weight, weights)
 
 
 _weights = Kernel(_weights_of_every_session, session_weights)
@@ -122,7 +122,7 @@ def cell_sum(c, part, pointer, weights, weightings, table):
 def _every_sum(pointer, weights, weightings, table):
     for c in prange(len(pointer) - 1):
         for part in range(len(weightings)):
-            cell_sum(c, part, pointer, weights, weightings, table)
+            cell_sum(np.int64(c), part, pointer, weights, weightings, table)
 
 
 _sums = Kernel(_every_sum, cell_sum, parts="weightings")

@@ -90,7 +90,7 @@ def session_history_of_candidates(s, first, last, candidates, pointer, items, co
 def _every_session(rows, candidates, pointer, items, counts, weights, newest, place, last_ts, out):
     for s in prange(len(rows) - 1):
         session_history_of_candidates(
-            s, rows[s], rows[s + 1], candidates, pointer, items, counts, weights, newest, place, last_ts, out
+            np.int64(s), rows[s], rows[s + 1], candidates, pointer, items, counts, weights, newest, place, last_ts, out
         )
 
 

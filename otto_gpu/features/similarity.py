@@ -75,7 +75,7 @@ def session_similarities(s, first, last, candidates, pointer, items, vectors, ou
 @njit(parallel=True, cache=True)
 def _every_session(rows, candidates, pointer, items, vectors, out):
     for s in prange(len(rows) - 1):
-        session_similarities(s, rows[s], rows[s + 1], candidates, pointer, items, vectors, out)
+        session_similarities(np.int64(s), rows[s], rows[s + 1], candidates, pointer, items, vectors, out)
 
 
 _similarities = Kernel(_every_session, session_similarities)

@@ -204,7 +204,7 @@ def row_margins(s, first, last, out, values, columns, thresholds, missing, leave
 @njit(parallel=True, cache=True)
 def _every_row(rows, out, values, columns, thresholds, missing, leaves, base):
     for r in prange(len(out)):
-        row_margins(0, r, r + 1, out, values, columns, thresholds, missing, leaves, base)
+        row_margins(0, np.int64(r), np.int64(r) + 1, out, values, columns, thresholds, missing, leaves, base)
 
 
 _walk = Kernel(_every_row, row_margins)
