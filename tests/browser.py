@@ -9,7 +9,7 @@ with browser_page(width=390, dark=True) as seen:
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -54,19 +54,30 @@ class Seen:
 
 
 @contextmanager
-def browser_page(width: int = 1280, height: int = 900, dark: bool = False) -> Iterator[Seen]:
-    """A fresh page in a window of so many pixels, in the light or the dark theme."""
+def browser() -> Iterator[Callable[..., Seen]]:
+    """opened(width, height, dark): a fresh page, with nothing of another, in a window of so many pixels, in the light or the
+    dark theme."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(ARGUMENTS))
-        try:
+
+        def opened(width: int = 1280, height: int = 900, dark: bool = False) -> Seen:
             theme = "dark" if dark else "light"
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
             seen = Seen(page)
             page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
             page.on("pageerror", lambda error: seen.errors.append(str(error)))
             page.on("request", lambda request: seen.requests.append(request.url))
-            yield seen
+            return seen
+
+        try:
+            yield opened
         finally:
             browser.close()
+
+
+@contextmanager
+def browser_page(**how) -> Iterator[Seen]:
+    with browser() as opened:
+        yield opened(**how)

@@ -1,8 +1,10 @@
 """The pages in a real browser, as wide as a phone and as a screen, light and dark."""
 
+from itertools import product
+
 import pytest
 
-from tests.browser import browser_page, needs_browser
+from tests.browser import browser, browser_page, needs_browser
 from tests.report.test_comparison import report
 from tests.report.test_page import hostile
 
@@ -41,26 +43,26 @@ def pages(finished, changed, hostile, tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_pages_are_shown_whole_and_ask_for_nothing(pages, width, dark):
+def test_pages_are_shown_whole_and_ask_for_nothing(pages):
     needs_browser()
-    for name, path in pages.items():
-        with browser_page(width=width, dark=dark) as seen:
+    with browser() as opened:
+        for width, dark, (name, path) in product((390, 1280), (False, True), pages.items()):
+            seen, where = opened(width=width, dark=dark), f"{name}, {width} wide, {'dark' if dark else 'light'}"
             seen.page.goto(path.as_uri())
             assert seen.page.locator("h1").inner_text() and seen.page.locator("svg").count() >= 3
-            assert seen.overflow() <= 0, name
+            assert seen.overflow() <= 0, where
             found = seen.page.evaluate(LOOK, READABLE)
-            assert found == {"wide": [], "small": []}, name
-            assert seen.overflow() <= 0, f"{name}, with all that can be opened open"
-            assert seen.errors == [] and seen.asked_beyond(path.as_uri()) == [], name
+            assert found == {"wide": [], "small": []}, where
+            assert seen.overflow() <= 0, f"{where}, with all that can be opened open"
+            assert seen.errors == [] and seen.asked_beyond(path.as_uri()) == [], where
 
 
 def test_the_theme_is_the_readers(pages):
     needs_browser()
     ground = {}
-    for dark in (False, True):
-        with browser_page(dark=dark) as seen:
+    with browser() as opened:
+        for dark in (False, True):
+            seen = opened(dark=dark)
             seen.page.goto(pages["run"].as_uri())
             ground[dark] = seen.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
             text = seen.page.locator("svg text").first

@@ -17,19 +17,20 @@ from otto_gpu.report.comparison import Comparison
 from otto_gpu.report.record import Record
 from tests.report.conftest import settings
 from tests.report.pages import Page
-from tests.runs import metrics, pipeline, said
+from tests.runs import GROUP, called, metrics, pipeline, said
 
 TARGETS = ["clicks", "carts", "orders"]
+ONE = {"groups": {"binary": GROUP}}
 
 
-def report(*arguments, cwd=None):
-    return pipeline(*arguments, cwd=cwd, module="report")
+def report(*arguments):
+    return called(*arguments, module="report")
 
 
 @pytest.fixture(scope="module")
 def compared(finished, changed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
-    shown = report(finished, changed, cwd=folder)
+    shown = pipeline(finished, changed, cwd=folder, module="report")
     assert shown.returncode == 0, shown.stderr
     return Page(folder / "comparison.html"), shown.stdout
 
@@ -100,10 +101,11 @@ def test_three_runs_and_other_targets_weights(finished, changed, tmp_path):
 
 
 def test_other_ground_truths_are_refused(finished, tmp_path):
-    run_pipeline(settings(split={"seed": 7}), run_dir=tmp_path / "other")
+    quick = {"run_dir": tmp_path / "other", "to_stage": "submission"}
+    run_pipeline(settings(split={"seed": 7}, ranking=ONE), **quick)
     line = said(report(finished, tmp_path / "other", "--out", tmp_path / "page.html"))
     assert "other and finished: their ground truths differ in" in line and "same log and split" in line
-    run_pipeline(settings(targets={"k": 5}), run_dir=tmp_path / "other")
+    run_pipeline(settings(targets={"k": 5}, ranking=ONE), **quick)
     assert "recall@5 and recall@20 are other figures" in said(report(finished, tmp_path / "other"))
     assert not (tmp_path / "page.html").exists()
 
@@ -191,7 +193,7 @@ def test_what_is_not_installed_is_told(finished, refused, monkeypatch):
 
 
 def test_help():
-    shown = report("--help")
+    shown = pipeline("--help", module="report")
     assert shown.returncode == 0 and "--out" in shown.stdout and "RUN" in shown.stdout
     assert report().returncode == 2
 
