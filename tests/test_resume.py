@@ -10,7 +10,19 @@ from pathlib import Path
 import pytest
 
 from otto_gpu.pipeline import STAGES
-from tests.runs import EMBEDDED, GROUP, ROOT, artifacts, command, metrics, needs_embeddings, pipeline, small, write_config
+from tests.runs import (
+    EMBEDDED,
+    GROUP,
+    ROOT,
+    artifacts,
+    command,
+    forked,
+    metrics,
+    needs_embeddings,
+    pipeline,
+    small,
+    write_config,
+)
 
 # more than one part per stage, so that a kill can fall between two of them
 CANDIDATES = EMBEDDED["candidates"] | {"chunk_sessions": 20}
@@ -40,19 +52,19 @@ ATTEMPTS = 5
 
 def killed_in(stage: str, begun: str, config: Path, run_dir: Path) -> set[str] | None:
     """Runs until the stage has begun, kills; the finished parts that it left. None if the stage was done before the kill."""
-    arguments = command("--config", config, "--run-dir", run_dir)
-    process = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    err, partial = run_dir.with_suffix(".err"), run_dir / ".partial"
+    process = forked(err, "--config", config, "--run-dir", run_dir)
     manifest = run_dir / "manifests" / f"{stage}.json"
     began = time.monotonic()
-    while not any((run_dir / ".partial").glob(f"{stage}-*/{begun}".rstrip("/"))):
-        if process.poll() is not None:
-            assert process.returncode == 0, process.stderr.read().decode()
+    while not any(partial.glob(f"{stage}-*/{begun}".rstrip("/"))):
+        if process.exitcode is not None:
+            assert process.exitcode == 0, err.read_text()
             return None
         assert time.monotonic() - began < 120, f"{stage} did not begin"
-        time.sleep(0.001)
+        time.sleep(0.001 if any(partial.glob(f"{stage}-*")) else 0.004)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, err.read_text()
     if manifest.exists():
         return None
     left = (run_dir / ".partial").glob(f"{stage}-*/**/*")

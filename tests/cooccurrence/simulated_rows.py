@@ -3,6 +3,7 @@
 Its tables are so small that rows overflow every one of them, and are sorted through more numbers than there is room for.
 """
 
+import os
 import sys
 
 import numpy as np
@@ -17,6 +18,7 @@ from tests.cooccurrence.oracle import oracle
 from tests.cooccurrence.strategies import DECAY, SESSION_OF_ALL, log_of, logs, rules
 from tests.device import cupy_on_numpy
 
+EXAMPLES = int(os.environ.get("OTTO_FUZZ", 100)) // 2  # the simulator is slow; many more in `make trust`
 SIMULATED = Device("cuda", "numba's simulator")
 plain = row_kernel.compiled
 launches: dict[tuple[int, int], int] = {}  # by slots in shared memory, and of tables in global memory
@@ -38,7 +40,7 @@ def counted(slots: int, room: int):
     return Counted()
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 @given(log=logs, rule=rules())
 @example(log=SESSION_OF_ALL, rule=MatrixRule(gap_seconds=TimeGap(lo=60), keep=9))
 @example(log=SESSION_OF_ALL, rule=MatrixRule(right=("carts", "orders"), self_pairs=True, weight=DECAY, keep=9))

@@ -10,7 +10,7 @@ from otto_gpu.events.stage import SPLITS, load_ids, load_period
 from otto_gpu.events.synthetic import START, write_log
 from otto_gpu.pipeline import STAGES, run_pipeline
 from otto_gpu.run.progress import Reporter
-from tests.runs import GROUP, frame, metrics, of_file, pipeline, small, write_config, write_parquet
+from tests.runs import GROUP, called, frame, metrics, of_file, small, write_config, write_parquet
 
 TARGETS = ["clicks", "carts", "orders"]
 
@@ -109,7 +109,7 @@ def test_the_blend_beats_the_hand_set_order_where_it_was_chosen(generated):
 def test_the_official_score_of_the_official_files_is_that_of_the_metrics(generated):
     _, run_dir = generated
     files = ("--test-labels", run_dir / "official/test_labels.jsonl", "--predictions", run_dir / "submission.csv")
-    scored = pipeline(*files, "--json", module="evaluate")
+    scored = called(*files, "--json", module="evaluate")
     assert scored.returncode == 0, scored.stderr
     figures, ours = json.loads(scored.stdout), metrics(run_dir)["test"]
     for key in ("recall@20", "weighted", "labels", "sessions", "interval"):
@@ -153,7 +153,7 @@ def test_a_log_without_some_types_runs_and_says_so(tmp_path, absent):
     log = log[~log["type"].isin(absent)]
     config = write_config(tmp_path / "config.yaml", of_file())
     data = write_parquet(tmp_path / "log.parquet", log)
-    ran = pipeline("--config", config, "--data", data, "--run-dir", tmp_path / "run")
+    ran = called("--config", config, "--data", data, "--run-dir", tmp_path / "run")
     assert ran.returncode == 0, ran.stderr
     for name in absent:
         assert f"the log has no {name}: reported as absent" in ran.stdout
@@ -222,7 +222,7 @@ def test_otto_as_kaggle_gives_it(tmp_path):
     later = kaggle(tmp_path / "otto", 600, 50)
     settings = [f"--set={key}={json.dumps(value)}" for key, value in OTTO.items()]
     arguments = ["--config", "otto", "--data", tmp_path / "otto", "--run-dir", tmp_path / "run", "--device", "cpu", *settings]
-    ran = pipeline(*arguments)
+    ran = called(*arguments)
     assert ran.returncode == 0, ran.stderr
     assert "no ground truth" in ran.stdout
     is_whole(tmp_path / "run")
@@ -236,7 +236,7 @@ def test_otto_as_kaggle_gives_it(tmp_path):
 
     # the same run without the test file: the last period of train is the test, with labels
     (tmp_path / "otto/test.jsonl").unlink()
-    ran = pipeline(*arguments)
+    ran = called(*arguments)
     assert ran.returncode == 0, ran.stderr
     found = metrics(tmp_path / "run")
     assert found["test"]["labels"]["clicks"] > 0 and (tmp_path / "run/official/test_labels.jsonl").exists()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shutil
 import signal
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from tests.runs import EMBEDDED, GROUP, artifacts, metrics, small
-from tests.trust.machine import half_written, run, start
+from tests.runs import EMBEDDED, GROUP, artifacts, forked, metrics, small
+from tests.trust.machine import half_written, run
 
 # seconds from the beginning of a stage to the death of a run, on average: some runs die early, others get far
 MEANS = (0.3, 3.0)
@@ -56,18 +55,19 @@ def _killed(config: Path, run_dir: Path, after: float) -> str | None:
     """The stage in which a run died; None if it was through before."""
     log = run_dir / "run.log"
     size = log.stat().st_size if log.exists() else 0
-    process = start("pipeline", "--config", config, "--run-dir", run_dir, stdout=subprocess.DEVNULL)
+    err = run_dir.with_suffix(".err")
+    process = forked(err, "--config", config, "--run-dir", run_dir)
     began = time.monotonic()
     # a stage is at work: a kill before that would only hit what Python imports
-    while process.poll() is None and not (log.exists() and ": started" in log.read_text()[size:]):
+    while process.exitcode is None and not (log.exists() and ": started" in log.read_text()[size:]):
         assert time.monotonic() - began < 120, "no stage begins"
         time.sleep(0.01)
     time.sleep(after)
     process.kill()
-    err = process.communicate()[1]
-    if process.returncode == 0:
+    process.join()
+    if process.exitcode == 0:
         return None
-    assert process.returncode == -signal.SIGKILL, err
+    assert process.exitcode == -signal.SIGKILL, err.read_text()
     begun = [line.split()[2].rstrip(":") for line in log.read_text()[size:].splitlines() if line.endswith(": started")]
     return begun[-1] if begun else "between stages"
 

@@ -58,10 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _tests(examples: int) -> tuple[int, int, int]:
-    """(passed, failed, skipped) of tests/trust, the long ones too, and of those of resuming, leaks and clusters."""
+    """(passed, failed, skipped) of tests/trust, the long ones too, and of those of resuming, leaks, clusters and engines."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         tests = ["tests/trust", "tests/test_resume.py", "tests/test_leaks.py", "tests/run/test_distributed.py"]
+        tests += ["tests/cooccurrence/test_engines.py", "tests/cooccurrence/test_rows.py"]
         line = [sys.executable, "-m", "pytest", *tests, "-n", "2", "-m", "long or not long", f"--junitxml={report}"]
         subprocess.run(line, cwd=ROOT, env=os.environ | {"OTTO_FUZZ": str(examples)}, check=False)
         suite = ElementTree.parse(report).getroot().find("testsuite")
