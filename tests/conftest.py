@@ -1,4 +1,9 @@
+import os
 from pathlib import Path
+
+# OpenMP's threads sleep while they wait, as it must be told before it is loaded: they ask for work without a pause otherwise,
+# which on the cores that the other worker of pytest-xdist needs took more time than the work
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 
