@@ -70,7 +70,7 @@ def _explained(recommender: Recommender, incoming: NewSessions, aid, target: str
     targets = recommender.targets if target is None else [target]
     if target is not None and target not in recommender.targets:
         raise UserError(f"explain: {target!r} is no target; {did_you_mean(target, recommender.targets)}")
-    item = int(recommender.reader.places(pa.array([aid]))[0])
+    item = int(recommender.reader.places(_as_id(aid))[0])
     if item < 0:
         raise UserError(f"explain: the run does not know the item {aid!r}")
     session = session_of(recommender, incoming)
@@ -84,6 +84,15 @@ def _explained(recommender: Recommender, incoming: NewSessions, aid, target: str
     if answer["candidate"]:
         answer["targets"] = {t: _of_target(recommender, session, item, t, top) for t in targets}
     return answer
+
+
+def _as_id(aid) -> pa.Array:
+    """One id, of whatever kind Python has for it; 27.0 is 27."""
+    if aid is None or isinstance(aid, (bool, list, tuple, dict)):
+        raise UserError(f"explain: aid must be an item's id, an integer or text, got {aid!r}")
+    if isinstance(aid, (float, np.floating)) and float(aid).is_integer():
+        aid = int(aid)
+    return pa.array([aid if isinstance(aid, (int, np.integer)) else aid.decode() if isinstance(aid, bytes) else str(aid)])
 
 
 def reasons(recommender: Recommender, events, k: int | None = None) -> dict:

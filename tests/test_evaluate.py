@@ -1,4 +1,6 @@
+import gzip
 import json
+import lzma
 import math
 import subprocess
 import sys
@@ -375,6 +377,19 @@ def test_files_of_two_splits_are_an_error_and_with_the_quirks_a_warning(files, c
         and f"such as 1, has a list: those of {arguments[3]} are of {such}" in err
     )
     assert any("none of the 3 sessions" in line for line in warnings(capsys, [*arguments, "--official-quirks"]))
+
+
+def test_packed_files_are_scored_as_they_are(files, tmp_path, capsys):
+    plain = run(capsys, [*files(), "--json"])
+    for name, pack in (("l.jsonl", gzip.compress), ("p.csv", lzma.compress)):
+        path = tmp_path / name
+        path.write_bytes(pack(path.read_bytes()))
+    assert (
+        run(capsys, ["--test-labels", str(tmp_path / "l.jsonl"), "--predictions", str(tmp_path / "p.csv"), "--json"]) == plain
+    )
+    (tmp_path / "p.csv").write_bytes(gzip.compress(PREDICTIONS.encode())[:-9])
+    code, out, err = run(capsys, ["--test-labels", str(tmp_path / "l.jsonl"), "--predictions", str(tmp_path / "p.csv")])
+    assert (code, out) == (2, "") and "p.csv: cannot be read" in err and err.count("\n") == 1
 
 
 def test_text_and_integers_are_one_kind_of_ids(files, capsys):

@@ -70,8 +70,8 @@ class Reader:
         columns = self._columns(table)
         context = {name: table[name].combine_chunks() for name in self._events.context if name in table.column_names}
         if not columns:
-            named = any(name in table.column_names for name in self._sessions_of)  # whose events they would be
-            session = _own_ids(sessions if sessions is not None else [] if named else [0])
+            nobody = [] if self._names_sessions(table) else [0]  # it says whose events they would be
+            session = _own_ids(nobody if sessions is None else sessions)
             return self.of(session, pa.array([], pa.int64()), np.empty(0, np.int64), np.empty(0, np.int8))
         check = Checker(self._events, self._targets)
         found = check(IN_PROCESS, Piece(columns, np.arange(len(columns[AID]), dtype=np.int64), context=context), text_ids=False)
@@ -155,18 +155,21 @@ class Reader:
                 table = table.append_column(name, table[str(called)])
         for name in names:
             table = table if not isinstance(name, str) or name in table.column_names else with_field(table, name)
-        if not any(name in table.column_names for name in self._sessions_of):
+        if not self._names_sessions(table):
             index = [name for name in index_names(events) if name not in table.column_names]
-            check_who(table.column_names, index, self._sessions_of[0])
+            check_who(table.column_names, index, own.session_name)
         return table
 
-    @property
-    def _sessions_of(self) -> list[str]:
-        """What a column of sessions may be called."""
-        own = self._events.columns.session
-        return list(
-            dict.fromkeys([*([own] if isinstance(own, str) else own if isinstance(own, (list, tuple)) else []), SESSION])
-        )
+    def _names_sessions(self, table: pa.Table) -> bool:
+        """Whether there is a column of sessions. UserError where there is one of several that make them up."""
+        own, names = self._events.columns.session, table.column_names
+        parts = [str(part) for part in own] if isinstance(own, (list, tuple)) else [str(own)]
+        missing = [part for part in parts if part not in names]
+        if SESSION in names or not missing:
+            return True
+        if len(missing) < len(parts):
+            raise UserError(f"events: missing column {missing[0]!r}, which makes up the session with {', '.join(parts)}")
+        return False
 
     def _columns(self, table: pa.Table) -> dict[str, pa.Array]:
         """{session, aid, ts, type: array}; nothing for no events at all."""

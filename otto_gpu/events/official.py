@@ -10,6 +10,7 @@ quotes anywhere, and are to the letter what the official scripts read; those scr
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,14 +27,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from otto_gpu.errors import UserError
-from otto_gpu.events.ids import dense_ids
+from otto_gpu.events.ids import WHOLE, dense_ids
 from otto_gpu.events.labels import Labels
 from otto_gpu.events.log import EventLog
+from otto_gpu.events.readers.opening import FAULTS, opened
 from otto_gpu.run.directory import replacing
 
 HEADER = "session_type,labels"
 CHUNK_EVENTS = 500_000  # events, or aids, that are text at the same time
-WHOLE = r"^(0|-?[1-9]\d*)\.0+$"  # text such as 27.0: what pandas makes of 27 beside missing values
 BLOCK_BYTES = 32 << 20
 
 
@@ -335,8 +336,8 @@ def _split_quoted(field: str) -> list[str]:
 
 def _explain(path: Path, targets: Sequence[str], sessions: pa.Array, items: pa.Array) -> UserError:
     """Reads the file again, slowly, to name the first line that is wrong."""
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.reader(file)
+    with _opened(path) as file:
+        rows = csv.reader(io.TextIOWrapper(file, "utf-8-sig", errors="replace", newline=""))
         next(rows)
         for row in rows:
             if not row:
@@ -383,12 +384,14 @@ def _ids(path: Path, name: str, values: list, lines: np.ndarray) -> tuple[np.nda
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Unpacked, where it is packed."""
     try:
-        file = open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    with file:
-        yield file
+        with opened(path) as file:
+            yield file
+    except FAULTS as error:
+        if isinstance(error, pa.ArrowException):  # of a CSV: who reads it says more
+            raise
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _shown(line: bytes) -> str:

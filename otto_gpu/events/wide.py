@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import csv
 import io
+import lzma
+import zipfile
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ import pyarrow.csv
 from otto_gpu.errors import UserError
 from otto_gpu.events.ids import dense_ids
 from otto_gpu.events.labels import Labels
+from otto_gpu.events.readers.opening import opened
 from otto_gpu.run.directory import replacing
 
 ROWS = 100_000  # that are text at the same time
@@ -123,19 +127,19 @@ def _column(path: Path, names: list[str], given: str | None, option: str, found:
 def _read(path: Path) -> pa.Table:
     """All columns as text."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             header = file.readline().decode("utf-8-sig", "strict").strip()
-        names = next(csv.reader([header]), [])
-        if not names or not all(names) or len(set(names)) != len(names):
-            raise UserError(f"{path}:1: expected a header with a name for every column, got {header[:80]!r}")
-        return pyarrow.csv.read_csv(
-            path,
-            pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
-            pyarrow.csv.ParseOptions(newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
-        )
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+            names = next(csv.reader([header]), [])
+            if not names or not all(names) or len(set(names)) != len(names):
+                raise UserError(f"{path}:1: expected a header with a name for every column, got {header[:80]!r}")
+            return pyarrow.csv.read_csv(
+                file,
+                pyarrow.csv.ReadOptions(column_names=names),
+                pyarrow.csv.ParseOptions(newlines_in_values=True),
+                pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+            )
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
         if "Empty CSV" in str(error):  # a header and nothing else
             return pa.table({name: pa.array([], pa.string()) for name in names})

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
+
+
+def zone_of(name: str) -> tzinfo:
+    """Of a name for which is_zone holds."""
+    return datetime.strptime(name, "%z").tzinfo if name[0] in "+-" else ZoneInfo(name)
 
 
 def is_zone(name: str) -> bool:

@@ -173,9 +173,9 @@ def paired(after: SessionScores | None, before: SessionScores | None, targets: T
 
 
 def _places(ids: pa.Array, among: pa.Array) -> np.ndarray:
-    """int64: where each id stands among the others, -1 where it does not."""
+    """int64: where each id stands among the others, -1 where it does not; 7 and '7' are one."""
     if pa.types.is_integer(ids.type) != pa.types.is_integer(among.type):
-        return np.full(len(ids), -1)
+        ids, among = ids.cast(pa.large_string()), among.cast(pa.large_string())
     if pa.types.is_integer(ids.type):
         wide = pa.uint64() if pa.uint64() in (ids.type, among.type) else pa.int64()
         try:

@@ -81,6 +81,8 @@ def _several(runs: list[Path], out: Path | None, reporter: Reporter) -> None:
     save(out, comparison_html(page(comparison)))
     for table in shown(comparison):
         reporter.show(table)
+    for told in comparison.partly:
+        reporter.say(f"warning: {told}")
     reporter.say(f"written: {out}")
 
 

@@ -49,6 +49,21 @@ class Comparison:
         """{run: what outcome.paired found}, of those that can be compared with the first one."""
         return {name: d.found for name, d in zip(self.names[1:], self.differences, strict=True) if d.found is not None}
 
+    @property
+    def partly(self) -> list[str]:
+        """Of which runs the difference is of a part of their test sessions alone: they are of other logs or splits."""
+        told = []
+        for record, name in zip(self.records[1:], self.names[1:], strict=True):
+            if name in self.paired:
+                common, sizes = self.paired[name]["sessions"], [len(r.hits.ids) for r in (record, self.records[0])]
+                if common < max(sizes):
+                    of = f"of {words.count(sizes[0])} and {words.count(sizes[1])}"
+                    told.append(
+                        f"{name} and {self.names[0]} have {words.count(common)} test sessions in common, {of}: their scores "
+                        "are of different sessions, and the difference is of these alone"
+                    )
+        return told
+
 
 def page(c: Comparison) -> dict:
     """What the template takes."""
@@ -112,6 +127,7 @@ def _settings(c: Comparison) -> Section:
 
 def _scores(c: Comparison) -> Section:
     texts = [f"{d.why}: its scores are held against nothing." for d in c.differences if d.found is None]
+    texts += [f"{told}." for told in c.partly]
     if not c.keys:
         return Section("score", "Score", ["None of the runs has ground truth for its test period: there are no scores."])
     colours = {name: charts.colour(i) for i, name in enumerate(c.names)}

@@ -22,7 +22,17 @@ from otto_gpu.serve.docs import docs_page
 from otto_gpu.serve.errors import Refused, documented
 from otto_gpu.serve.examples import load_examples
 from otto_gpu.serve.limits import Limits
-from otto_gpu.serve.messages import Explanation, Health, Lists, ListsOfSessions, Messages, Reasons, columns_of, messages_of
+from otto_gpu.serve.messages import (
+    Explanation,
+    Health,
+    Lists,
+    ListsOfSessions,
+    Messages,
+    Reasons,
+    columns_of,
+    messages_of,
+    told_unit,
+)
 from otto_gpu.serve.worker import Answer, Busy, Events, Worker
 
 EXAMPLES = 100  # that are kept
@@ -70,7 +80,7 @@ class Service:
         return {
             "ready": self.ready, "run": config.name, "version": __version__, "device": self.recommender.device.kind,
             "uptime_seconds": round(time.monotonic() - self.began, 3), "targets": config.targets.names,
-            "types": config.targets.types, "ts_unit": config.events.ts_unit, "k": config.targets.k,
+            "types": config.targets.types, "ts_unit": told_unit(config.events), "k": config.targets.k,
             "items": len(self.recommender.items), "waiting": self.worker.waiting, "limits": self.limits.model_dump(),
         }  # fmt: skip
 

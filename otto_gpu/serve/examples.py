@@ -12,6 +12,7 @@ from otto_gpu.events.log import EventLog
 from otto_gpu.events.settings import EventsConfig
 from otto_gpu.events.stage import load_ids
 from otto_gpu.events.typed import CONTEXT, load_dictionaries
+from otto_gpu.events.zones import zone_of
 from otto_gpu.recommend import SPLIT
 from otto_gpu.serve.messages import PER_SECOND
 
@@ -40,7 +41,7 @@ def load_histories(run_dir: Path, events: EventsConfig, n: int, shortest: int = 
 def _events(log: EventLog, items: pa.Array, events: EventsConfig, words: dict[str, pa.Array]) -> list[dict]:
     aids = items.take(pa.array(log.aid)).to_pylist()
     rows = zip(aids, log.ts.tolist(), log.type.tolist(), strict=True)
-    found = [{"aid": aid, "ts": own_time(ts, events.ts_unit), "type": log.types[code]} for aid, ts, code in rows]
+    found = [{"aid": aid, "ts": own_time(ts, events), "type": log.types[code]} for aid, ts, code in rows]
     for name, values in log.context.items():
         for event, value in zip(found, values.tolist(), strict=True):
             if value >= 0 if name in words else value == value:  # neither missing nor nan
@@ -48,8 +49,11 @@ def _events(log: EventLog, items: pa.Array, events: EventsConfig, words: dict[st
     return found
 
 
-def own_time(ts: int, unit: str) -> int | float | str:
+def own_time(ts: int, events: EventsConfig) -> int | float | str:
     """ts (ms) as the log says it."""
+    unit = events.ts_unit
+    if events.ts_format is not None:
+        return datetime.fromtimestamp(ts / 1000, UTC).astimezone(zone_of(events.timezone)).strftime(events.ts_format)
     if unit == "iso":
         return datetime.fromtimestamp(ts / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if unit == "s":

@@ -186,7 +186,7 @@ class Health(Message):
     uptime_seconds: float
     targets: list[str]
     types: list[str]
-    ts_unit: str
+    ts_unit: str = Field(description="as events.ts_unit, or text: in the log's own format (events.ts_format)")
     k: int = Field(description="items of a list where a request does not say")
     items: int = Field(description="that the run knows")
     waiting: int = Field(description="requests that wait")
@@ -246,16 +246,21 @@ def context_fields(events: EventsConfig) -> dict[str, str]:
 
 
 def _time(events: EventsConfig) -> tuple:
-    unit = events.ts_unit
-    if events.ts_format is not None:
-        return StrictStr, Field(description=f"as {events.ts_format}; without a zone it is {events.timezone}")
+    unit, zone = told_unit(events), f"without a zone it is {events.timezone}"
+    if unit == "text":
+        return StrictStr, Field(description=f"in the log's format, {events.ts_format}; {zone}")
     if unit == "iso":
-        return StrictStr, Field(description=f"such as 2022-08-01T12:00:00Z; without a zone it is {events.timezone}")
+        return StrictStr, Field(description=f"such as 2022-08-01T12:00:00Z; {zone}")
     end, about = YEAR_2200_MS * PER_SECOND[unit] // 1000, Field(description=f"{unit} since 1970 (UTC)")
     kind = (
         Annotated[float, Field(strict=True, ge=0, lt=end)] if unit == "s" else Annotated[int, Whole(0, end - PER_SECOND[unit])]
     )
     return kind, about
+
+
+def told_unit(events: EventsConfig) -> str:
+    """Of the times of requests: events.ts_unit, or text, where the log has a format of its own."""
+    return events.ts_unit if events.ts_format is None else "text"
 
 
 def columns_of(sessions: list[list[Any]], config: EventsConfig) -> Events:

@@ -149,6 +149,22 @@ def test_columns_by_path_and_by_place():
     assert read(nested, session="user.id") == read(pa.Table.from_pylist(nested), session="user.id") == EXPECTED
 
 
+def test_sessions_of_several_columns():
+    parts = EVENTS.assign(shop=["a", "a", "b"]).rename(columns={"session": "visit"})
+    sessions, *rest = read(parts, session=["shop", "visit"])
+    assert len(sessions) == 2 and rest == [[[0, 1], []], [0, 1]]
+    for frame in (
+        parts.set_index(["shop", "visit"]),
+        parts.set_index("shop"),
+        pa.Table.from_pandas(parts.drop(columns="notes")),
+    ):
+        assert read(frame, session=["shop", "visit"]) == (sessions, *rest)
+    told = refused(parts.drop(columns="shop"), session=["shop", "visit"])
+    assert told == "events: missing column 'shop', which makes up the session with shop, visit"
+    by_place = pd.DataFrame(PLAIN.to_numpy(), columns=range(4))
+    assert read(by_place, session=0, aid=1, ts=2, type=3) == EXPECTED
+
+
 @pytest.mark.parametrize(
     ("events", "said"),
     [

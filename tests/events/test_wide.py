@@ -1,5 +1,7 @@
 """Wide submissions and answers: out, in, and files that are neither."""
 
+import bz2
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -106,11 +108,14 @@ def test_a_submission_without_rows_is_all_misses(files, capsys):
     assert code == 0 and out.startswith("mrr@5: 0.0000 (95 % interval 0.0000 to 0.4")
 
 
-def test_answers_of_other_users_are_an_error(files, capsys):
+def test_answers_of_other_users_are_an_error(files, tmp_path, capsys):
     code, out, err = run(capsys, files(rows="user_id,a\n101,10\n102,20\n"))
     assert (code, out) == (2, "") and err.count("\n") == 1
     assert "none of the 4 users with answers of" in err and "are of 2 other users, such as 101" in err
     code, out, _ = run(capsys, files(rows="user_id,a\n1.0,10.0\n2,7\n3,8\n4.0,9\n"))
     assert code == 0 and out.startswith("mrr@5: 0.2500") and "no list holds more than 1 items, of the 5" in out
-    code, out, _ = run(capsys, files(rows="user_id,a\n1,x1\n2,x2\n3,x3\n4,x4\n"))
+    arguments = files(rows="user_id,a\n1,x1\n2,x2\n3,x3\n4,x4\n")
+    code, out, _ = run(capsys, arguments)
+    (tmp_path / "s.csv").write_bytes(bz2.compress((tmp_path / "s.csv").read_bytes()))
+    assert run(capsys, arguments) == (code, out, "")
     assert code == 0 and "none of the 4 items in the lists is anybody's answer, such as 10 is" in out

@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from otto_gpu.errors import UserError
@@ -108,6 +109,17 @@ def test_other_ground_truths_are_refused(finished, tmp_path):
     run_pipeline(settings(targets={"k": 5}, ranking=ONE), **quick)
     assert "recall@5 and recall@20 are other figures" in said(report(finished, tmp_path / "other"))
     assert not (tmp_path / "page.html").exists()
+
+
+def test_runs_that_share_some_test_sessions_say_how_many(finished, tmp_path):
+    part = tmp_path / "part"
+    shutil.copytree(finished, part, ignore=shutil.ignore_patterns("previous", "features", "predictions"))
+    scores = pq.read_table(part / "scores.parquet")
+    n, ids = len(scores) // 3, scores["id"].cast("string")  # as text: 7 and "7" are one session
+    pq.write_table(scores.set_column(scores.column_names.index("id"), "id", ids).slice(0, n), part / "scores.parquet")
+    compared = Comparison([Record(finished), Record(part)])
+    (told,) = compared.partly
+    assert told.startswith(f"part and finished have {n:,} test sessions in common, of {n:,} and {len(scores):,}")
 
 
 def test_runs_without_ground_truth_are_compared_by_the_rest(finished, changed, tmp_path):

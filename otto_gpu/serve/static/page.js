@@ -38,11 +38,13 @@ async function ask(path, body) {
 const PER_MS = { s: 1 / 1000, ms: 1, us: 1000, ns: 1e6 };
 
 function shownTime(ts) {
+  if (health.ts_unit === "text") return String(ts); // in a format of the log's own
   const ms = health.ts_unit === "iso" ? Date.parse(ts) : Number(ts) / PER_MS[health.ts_unit];
   return Number.isFinite(ms) ? new Date(ms).toISOString().slice(0, 19).replace("T", " ") : String(ts);
 }
 
 function givenTime(text) {
+  if (health.ts_unit === "text") return text.trim() || null;
   const ms = Date.parse(text.trim().replace(" ", "T") + "Z");
   if (!Number.isFinite(ms)) return null;
   if (health.ts_unit === "iso") return new Date(ms).toISOString();
