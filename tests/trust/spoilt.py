@@ -155,7 +155,7 @@ MISTAKES = {
     "pipe": (lambda p: doing(os.mkfifo(p.folder / "a.csv"), p.pipeline(p.folder / "a.csv")), "no such file"),
     "name with NUL": (lambda p: p.pipeline("a\0b.csv"), "a b.csv"),
     "very long name": (lambda p: p.pipeline("a" * 5000), "aaa"),
-    "unknown ending": (lambda p: p.log("log.xls", csv()), "the format does not show"),
+    "unknown ending": (lambda p: p.log("log.xls", b"Dear all\n"), "the format shows neither in the name nor"),
     "formats mixed": (
         lambda p: doing(
             (p.folder / "logs").mkdir(),
@@ -167,17 +167,24 @@ MISTAKES = {
     ),
     "empty CSV": (lambda p: p.log("log.csv", b""), "the file is empty"),
     "empty JSONL": (lambda p: p.log("log.jsonl", b""), "no events to work with"),
-    "empty Parquet": (lambda p: p.log("log.parquet", b""), "cannot be read as parquet"),
+    "empty Parquet": (lambda p: p.log("log.parquet", b""), "the file is empty"),
     "only a header": (lambda p: p.log("log.csv", HEADER), "no events to work with"),
     "only blank lines": (lambda p: p.log("log.csv", b"\n\n\r\n"), "log.csv"),
     "wrong columns": (lambda p: p.log("log.csv", csv().replace(b"aid", b"sku", 1)), "missing column 'aid'"),
     "a column twice": (lambda p: p.log("log.csv", csv().replace(b"ts", b"aid", 1)), "more than one column 'aid'"),
-    "another delimiter": (lambda p: p.log("log.csv", csv().replace(b",", b";")), "missing column 'session'"),
-    "UTF-16": (lambda p: p.log("log.csv", csv().decode().encode("utf-16")), "missing column"),
+    "another delimiter": (
+        lambda p: p.log("log.csv", csv().replace(b",", b";"), events={"delimiter": ","}),
+        "set events.delimiter to ';'",
+    ),
+    "another encoding": (
+        lambda p: p.log("log.csv", with_rows("ä,1,5,clicks".encode("cp1252")), events={"encoding": "ascii"}),
+        "set events.encoding",
+    ),
+    "no header": (lambda p: p.log("log.csv", csv().split(b"\n", 1)[1]), "no header"),
+    "an archive": (lambda p: p.log("log.csv", b"Rar!" + csv()), "unpack it"),
     "JSON list and no lines": (lambda p: p.log("log.jsonl", json.dumps([1, 2, 3]).encode()), "not an object"),
     "broken JSON": (lambda p: p.log("log.jsonl", jsonl()[:200].replace(b'"', b"'")), "broken JSON"),
     "truncated gzip": (lambda p: p.log("log.csv.gz", gzip.compress(csv())[:-50]), "cannot be read as csv"),
-    "no gzip": (lambda p: p.log("log.csv.gz", csv()), "cannot be read as csv"),
     "gzip, bytes changed": (
         lambda p: doing(scratched(p.write("log.jsonl.gz", gzip.compress(jsonl()))), p.pipeline(p.folder / "log.jsonl.gz")),
         "cannot be read as jsonl",
@@ -191,15 +198,7 @@ MISTAKES = {
         "log.parquet",
     ),
     "CSV called Parquet": (lambda p: p.log("log.parquet", csv()), "cannot be read as parquet"),
-    "float ids": (
-        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"].astype(float)))),
-        "ids must be integers or strings",
-    ),
-    "NaN ids": (
-        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(np.where(f["aid"] > f["aid"].median(), np.nan, 1.0)))),
-        "ids must be integers or strings",
-    ),
-    "list ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([[1]] * len(f)))), "ids must be integers or strings"),
+    "list ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([[1.5]] * len(f)))), "id is no whole number 1.5"),
     "boolean times": (lambda p: p.pipeline(parquet(p, ts=lambda f: pa.array([True] * len(f)))), "ts is not a time"),
     "id kinds mixed between files": (
         lambda p: doing(
@@ -522,7 +521,17 @@ MISTAKES = {
 # name: (what is done, rows rejected, duplicates dropped)
 COUNTED = {
     "as it should be": (lambda p: p.log("log.csv", csv()), 0),
-    "latin-1": (lambda p: p.log("log.csv", with_rows("ä,1,5,clicks".encode("latin-1"))), 1),
+    "latin-1": (lambda p: p.log("log.csv", with_rows("ä,1,5,clicks".encode("latin-1"))), 0),
+    "latin-1 in UTF-8": (lambda p: p.log("log.csv", with_rows("ü,1,5,clicks".encode(), "ä,1,5,clicks".encode("latin-1"))), 1),
+    "UTF-16": (lambda p: p.log("log.csv", csv().decode().encode("utf-16")), 0),
+    "no gzip": (lambda p: p.log("log.csv.gz", csv()), 0),
+    "CR": (lambda p: p.log("log.csv", csv().replace(b"\n", b"\r")), 0),
+    "float ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"].astype(float)))), 0),
+    "NaN ids": (
+        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(np.where(f["aid"] > f["aid"].median(), np.nan, 1.0)))),
+        465,
+    ),
+    "tabs": (lambda p: p.log("log.txt", csv().replace(b",", b"\t")), 0),
     "NUL bytes": (lambda p: p.log("log.csv", with_rows(b"1,2\0,5,clicks", b"\0\0\0")), 1),
     "BOM": (lambda p: p.log("log.csv", b"\xef\xbb\xbf" + csv()), 0),
     "BOM, JSONL": (lambda p: p.log("log.jsonl", b"\xef\xbb\xbf" + jsonl()), 0),

@@ -16,6 +16,7 @@ from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.text import AUTO, Opening, blocks
 from otto_gpu.events.settings import EventsConfig
 
+JSON = re.compile(rb"\s*(\[(?=\s*\{)|\{)")  # a list of objects, or objects
 SESSIONS = re.compile(rb'"events"\s*:\s*\[')  # a line of the official format
 
 
@@ -54,8 +55,9 @@ def shown_format(file: Path, encoding: str = AUTO) -> str | None:
         return "parquet"
     text = next(blocks(file, HEAD, Opening(encoding)), b"")
     whole = text[: text.rfind(b"\n") + 1] or text
-    if text.lstrip()[:1] in (b"{", b"["):
-        return "jsonl" if SESSIONS.search(text) or not any(records.objects_of(whole)) else "records"
+    if begins := JSON.match(text):
+        listed = begins[0].endswith(b"[")
+        return "records" if not SESSIONS.search(text) and (listed or any(records.objects_of(whole))) else "jsonl"
     lines = [line.decode(errors="replace") for line in whole.splitlines()[:LINES] if line.strip()]
     return "csv" if lines and plainly(lines) else None
 

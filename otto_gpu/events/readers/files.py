@@ -108,13 +108,15 @@ def _shown(files: list[Path], wanted: list[str], config: EventsConfig) -> list[P
 
 def _files_of_pattern(pattern: Path, config: EventsConfig, beside: set[Path]) -> list[Path]:
     found: dict[Path, None] = {}
+    fixed = next(i for i, part in enumerate(pattern.parts) if glob.has_magic(part))
+    marks = not any(part.startswith(NO_LOG) for part in pattern.parts[fixed:])
     for name in sorted(glob.glob(str(pattern), recursive=True)):
         path = Path(name)
-        if path.name.startswith(NO_LOG) and not pattern.name.startswith(NO_LOG):
+        if marks and any(part.startswith(NO_LOG) for part in path.parts[fixed:]):
             continue
         if path.is_file() and path.resolve() not in beside:
             found[path] = None
-        elif path.is_dir() and not pattern.match("**"):
+        elif path.is_dir() and "**" not in pattern.parts:
             found |= dict.fromkeys(_files_of_folder(path, config, beside))
     return list(found)
 

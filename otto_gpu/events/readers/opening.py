@@ -46,7 +46,7 @@ def _arrow(codec: str) -> Callable[[BinaryIO], BinaryIO]:
 
 
 def _gzip(stream: BinaryIO) -> BinaryIO:
-    return gzip.GzipFile(fileobj=stream)
+    return gzip.GzipFile(fileobj=stream, mode="rb")
 
 
 OPEN = {
