@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from otto_gpu.events.log import EventLog
-from otto_gpu.events.settings import SplitConfig, TargetsConfig
+from otto_gpu.events.settings import MOST_EVENTS, SplitConfig, TargetsConfig
 from otto_gpu.events.split import Period, Scope
 
 # in this order: of a session's fates the last one is its own
@@ -62,8 +62,10 @@ def _of(
     fate[(fate == ASKED) & ~scope.asked[session]] = NOT_DRAWN
     if split.cut != "time":  # where the period's sessions are in it from their first event on
         left = np.flatnonzero(fate == ASKED)
-        known = np.int64(1) if period.prefixes else np.bincount(period.history.session, minlength=n)[session[left]]
-        fate[left[_place(session[left]) < known]] = HISTORY
+        lengths = np.bincount(session[left] if period.prefixes else period.history.session, minlength=n)
+        if period.prefixes:  # every event is asked but the first, and of long sessions those before the last ones
+            lengths = np.maximum(lengths - MOST_EVENTS, 1)
+        fate[left[_place(session[left]) < lengths[session[left]]]] = HISTORY
     table = np.bincount(fate.astype(np.int64) * len(log.types) + kind, minlength=len(FATES) * len(log.types))
     table = table.reshape(len(FATES), -1)
     first = np.flatnonzero(np.diff(session, prepend=-1))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from otto_gpu.events.long_sessions import sentence
 from otto_gpu.events.remarks import warnings
 from otto_gpu.events.stage import SPLITS
+from otto_gpu.events.told import MANY
 from otto_gpu.ranking.models import POOL
 from otto_gpu.ranking.settings import RECALL
 from otto_gpu.report import words
@@ -24,6 +25,11 @@ COUNTED = {
     "unsampled": "{n} events ({share}) of sessions outside the sample (events.sample_sessions) were left out.",
     "left_out": "{n} rows ({share}) are of types that events.types leaves out.",
     "missing": "{n} rows ({share}) without an id (events.missing) were left out.",
+}
+# of what may be so by mistake, where it is many
+DOUBTFUL = {
+    "duplicates": " If they are real, as with times in whole seconds or days, set events.duplicates: keep.",
+    "missing": "",
 }
 
 
@@ -53,7 +59,9 @@ def _log(record: Record) -> list[Note]:
     for name, told in COUNTED.items():
         n = sum(counts[name].values()) if isinstance(counts.get(name), dict) else counts.get(name, 0)
         if n:
-            found.append(Note(NOTE, told.format(n=words.count(n), share=words.rate(n / read))))
+            many = name in DOUBTFUL and n > MANY * read
+            told = told.format(n=words.count(n), share=words.rate(n / read)) + (DOUBTFUL[name] if many else "")
+            found.append(Note(WARNING if many else NOTE, told))
     for stage, periods in record.metrics.get("long_sessions", {}).items():
         for split, told in periods.items():
             found.append(Note(NOTE, f"{sentence(told, record.config[stage]['most_events'], stage, split)}."))

@@ -185,6 +185,17 @@ def test_by_hand():
     assert found["items"] == {"unknown_items": 2} and found["one_event_before"] == 1
 
 
+def test_of_a_long_session_every_cut_asks_the_last_events():
+    long = [(9, 3 + i / 2000, i % 5, "clicks") for i in range(1004)]
+    log = log_of([*((s, t, 1, "clicks") for s in range(3) for t in (s, s + 0.5)), *long])
+    config = SplitConfig(cut="every", test_start=day(3), validation_start=day(1))
+    periods = split_log(log, config, TARGETS)
+    found = left_out(log, periods, config, TARGETS)["test"]
+    assert found["events"] == {
+        "all": 1004, "began_earlier": 0, "one_event": 0, "not_drawn": 0, "histories": 4, "asked": len(periods["test"].sessions),
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("cut", CUTS)
 def test_a_log_that_leaves_nothing_out(cut):
     """Everybody knows everything, and comes in every week."""

@@ -308,8 +308,9 @@ def test_much_that_is_left_out_is_a_warning_on_page_and_card(finished, tmp_path)
     validation["unknown_answers"]["clicks"] = validation["labels"]["clicks"]
     test |= {"unanswered": 3, "answers": {"answers": 70, "other_sessions": 5, "not_next": 0}}
     counts = found["events"]["counts"]
-    counts |= {"read": 1000, "reasons": {"no time": 4}, "duplicates": 50, "later": 200, "far": 1, "tail": 7}
+    counts |= {"read": 1000, "reasons": {"no time": 4}, "duplicates": 60, "later": 200, "far": 1, "tail": 7}
     found["events"]["split"] = {"split": {"cut": "random", "by": "time", "test_days": 2}, "because": "sessions last a day"}
+    counts |= {"left_out": {"remove_from_cart": 9, "": 1}, "missing": {"session": 300, "aid": 0}}
     (tmp_path / "run/metrics.json").write_text(json.dumps(found))
     run(tmp_path / "run", tmp_path / "run")
     page, card = page_of(tmp_path / "run"), (tmp_path / "run/model_card.md").read_text()
@@ -335,7 +336,12 @@ def test_much_that_is_left_out_is_a_warning_on_page_and_card(finished, tmp_path)
         "200",
         "20.0\xa0%",
     ]
-    assert rows["left out: stood there before"] == ["50", "5\xa0%"]
+    assert rows["left out: stood there before"] == ["60", "6\xa0%"]
+    assert rows["left out: type remove_from_cart"][0] == "9" and rows["left out: type none"][0] == "1"
+    assert rows["left out: no session"] == ["300", "30.0\xa0%"] and "left out: no item" not in rows
+    warned = page.source[page.source.index('<section id="notes"') :].partition("</section>")[0].partition('<li class="note"')[0]
+    assert "300 rows (30.0\xa0%) without an id" in warned and "60 events (6\xa0%) stood twice" in warned
+    assert "set events.duplicates: keep" in warned and "200 events" not in warned
 
 
 def test_the_same_run_gives_the_same_bytes(finished):

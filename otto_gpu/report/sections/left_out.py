@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otto_gpu.events.stage import SPLITS
+from otto_gpu.events.told import NOUNS
 from otto_gpu.report import words
 from otto_gpu.report.charts import Table
 from otto_gpu.report.record import Record
@@ -31,7 +32,7 @@ ANSWERS = {
 }
 # of the counts of the log, in the order of the rows
 READ = {
-    "missing": "left out: without {}",
+    "missing": "left out: no {}",
     "left_out": "left out: type {}",
     "reasons": "rejected: {}",
     "duplicates": "left out: stood there before",
@@ -50,7 +51,7 @@ def of_the_log(record: Record) -> Table | None:
     for name, called in READ.items():
         found = counts.get(name) or {}
         found = found if isinstance(found, dict) else {"": found}
-        rows += [(called.format(value), n) for value, n in found.items() if n]
+        rows += [(called.format(NOUNS.get(value, value) or "none"), n) for value, n in found.items() if n]
     if not rows or not counts.get("read"):
         return None
     told = [
