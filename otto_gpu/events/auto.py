@@ -239,11 +239,14 @@ def _by_time(seen: _Seen, config: SplitConfig, both: bool) -> tuple[dict, str] |
     # visits that are long for so short a log, or for which another cut is asked
     if not long or config.cut in ("last", "every") or (seen.typical < DAY_MS / 2 and high - low < SHORT):
         return None
-    length = _moment(seen)
+    judged, length = length, _moment(seen)
     if length is None:
         return None
-    why = f"sessions last {duration(seen.typical)} at the median of the log's {duration(high - low)}, so most are there before "
-    why = "as cut: time says, " if config.cut == "time" else f"{why}any period begins: "
+    judged = judged or length
+    n, _, earlier = seen.of_period(high - judged, high + 1)
+    why = f"sessions last {duration(seen.typical)} at the median, the log {duration(high - low)}, and {earlier:,} of the "
+    why += f"{n + earlier:,} with events in its last {duration(judged)} began before: "
+    why = "as cut: time says, " if config.cut == "time" else why
     asked = f"everybody is asked for what follows a moment, within {duration(length)}"
     return _days([length] * (1 + both)) | {"cut": "time"}, why + asked
 
