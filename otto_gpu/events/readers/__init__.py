@@ -71,11 +71,13 @@ def reader_of(file: Path, config: EventsConfig) -> Reader:
     shown = shown_format(file, config.encoding)
     if shown == "parquet" and config.format == named:
         raise UserError(f"{file}: the file is Parquet and no {named}: set events.format to parquet, or to auto")
-    if shown == "parquet" or (named is None and shown is not None):
+    if shown == "records" and named == "jsonl":
+        return READERS[shown]
+    if shown is not None and config.format not in FORMATS:
         return READERS[shown]
     if named is None:
         raise unknown_format(file, "events.format")
-    return READERS[shown if named == "jsonl" and shown == "records" else named]
+    return READERS[named]
 
 
 def pieces_of(file: Path, reader: Reader, reading: Reading) -> Iterator[Piece]:

@@ -31,7 +31,7 @@ from otto_gpu.events.readers.columns import (
     piece_of,
     wanted_columns,
 )
-from otto_gpu.events.readers.delimiters import ONE_SIGN, TABS, delimiter_of, first_lines, header_of, order_of, plainly
+from otto_gpu.events.readers.delimiters import ONE_SIGN, TABS, cells_of, delimiter_of, first_lines, header_of, order_of, plainly
 from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.text import is_utf8, last_row, line_pieces, split_lines
 from otto_gpu.events.rejections import NOT_UTF8
@@ -105,6 +105,7 @@ class _Chosen:
     def layout(self, set_to: str | None, rows: int) -> Layout:
         delimiter = set_to or self._delimiter()
         cells = header_of(self.file, self.lines[0], delimiter)
+        cells = self._with_one_more(cells, delimiter)
         names = self._names(cells, set_to)
         width, instead = len(names or cells), None
         places = find_columns(self.file, names or cells, self.wanted, self.folders, "the first row is")
@@ -124,6 +125,17 @@ class _Chosen:
 
         least = max([column + 1 for column in self.wanted.columns.values() if isinstance(column, int)], default=2)
         return delimiter_of(self.file, self.lines, fits, least)
+
+    def _with_one_more(self, cells: list[str], delimiter: str) -> list[str]:
+        """The first row; where all others have one value more, with the place that they have and it does not: at the end, where
+        they end with a delimiter, else at the beginning, as of tables that number their rows (R)."""
+        try:
+            rows = [cells_of(line, delimiter) for line in self.lines[1:]]
+        except csv.Error:
+            return cells
+        if {len(row) for row in rows} != {len(cells) + 1}:
+            return cells
+        return ["", *cells] if any(row[-1].strip() for row in rows) else [*cells, ""]
 
     def _spaced(self, rows: list[str], delimiter: str) -> bool:
         """Whether a space stands beside every delimiter of these rows."""

@@ -36,6 +36,8 @@ def test_the_delimiter_shows_in_the_first_row(tmp_path, delimiter):
         ("part-00000", lines(delimiter="\t")),
         ("log.csv", "sep=;\n" + lines(delimiter=";")),
         ("log.csv", "\n \n" + lines()),
+        ("log.csv", lines().replace("ks\n", "ks,\n").replace("ts\n", "ts,\n").replace("rs\n", "rs,\n")),
+        ("log.csv", "session,aid,ts,type\n" + "".join(f'"{i}",{",".join(map(str, e))}\n' for i, e in enumerate(EVENTS))),
         ("log.csv", lines().replace("\n", "\n\n")),
         ("log.csv", lines().replace(",", ", ")),
         ("log.csv", lines().replace(",", " , ").replace("session", " session")),

@@ -136,7 +136,9 @@ def test_formats_that_only_the_content_shows(tmp_path):
     write_jsonl(tmp_path / "lines.log", TRAIN)
     write_csv(tmp_path / "table.dat", TRAIN)
     write_parquet(tmp_path / "called.csv", TRAIN)
-    for name in ("events", "lines.log", "table.dat", "called.csv"):
+    write_jsonl(tmp_path / "lines.csv", TRAIN)
+    write_csv(tmp_path / "table.json", TRAIN)
+    for name in ("events", "lines.log", "table.dat", "called.csv", "lines.csv", "table.json"):
         assert rows(read(tmp_path / name, max_rejected=0)) == TRAIN, name
     with pytest.raises(UserError, match=r"the file is Parquet and no csv: set events.format to parquet"):
         read(tmp_path / "called.csv", format="csv")
