@@ -63,7 +63,7 @@ def test_pairs_in_tiny_chunks_follows_the_oracle(log, rule, max_pairs, max_event
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 @given(log=logs, rule=rules(), most=st.integers(1, 8))
 @example(log=SESSION_OF_ALL, rule=MatrixRule(left_first=True, weight=PairWeight(recency=(1, 4)), keep=9), most=7)
 @example(log=SESSION_OF_ALL, rule=MatrixRule(new_sessions_days=0.5, keep=9), most=2)
