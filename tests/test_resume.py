@@ -60,7 +60,7 @@ def killed_in(stage: str, begun: str, config: Path, run_dir: Path) -> set[str] |
         if process.exitcode is not None:
             assert process.exitcode == 0, err.read_text()
             return None
-        assert time.monotonic() - began < 120, f"{stage} did not begin"
+        assert time.monotonic() - began < 300, f"{stage} did not begin"
         time.sleep(0.001 if any(partial.glob(f"{stage}-*")) else 0.004)
     os.kill(process.pid, signal.SIGKILL)
     process.join()

@@ -60,7 +60,7 @@ def _killed(config: Path, run_dir: Path, after: float) -> str | None:
     began = time.monotonic()
     # a stage is at work: a kill before that would only hit what Python imports
     while process.exitcode is None and not (log.exists() and ": started" in log.read_text()[size:]):
-        assert time.monotonic() - began < 120, "no stage begins"
+        assert time.monotonic() - began < 300, "no stage begins"
         time.sleep(0.01)
     time.sleep(after)
     process.kill()
