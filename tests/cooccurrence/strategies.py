@@ -38,8 +38,9 @@ def small_logs(draw):
     start = draw(st.sampled_from([0, 1_659_304_800_025]))
     unseen = draw(st.integers(0, 2))
     return EventLog.from_arrays(
-        session, aid, ts + start, type, n_sessions=len(sessions) + unseen, n_items=n_items + unseen, types=types
-    )
+        session, aid, ts + start, type, n_sessions=len(sessions) + unseen, n_items=n_items + unseen, types=types,
+        keep_repeats=draw(st.booleans()),
+    )  # fmt: skip
 
 
 @st.composite

@@ -12,7 +12,7 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.incoming import Reader
 from otto_gpu.events.settings import EventsConfig
 from otto_gpu.events.visits import cut_visits, last_visits
-from tests.events.logs import T0, TARGETS, WRITE, read, rejected, rows, write_csv, write_parquet
+from tests.events.logs import GOOD, T0, TARGETS, WRITE, read, rejected, rows, write_csv, write_parquet
 
 SHOP = {"view": "clicks", "cart": "carts", "buy": "orders", "remove": None}
 MINUTE = 60_000
@@ -25,6 +25,20 @@ def test_types_that_are_left_out_are_no_faults_whatever_else_is_wrong(tmp_path, 
     assert rows(result) == [(1, 5, T0, "clicks"), (2, 8, T0, "orders")]
     assert [reason for _, reason in rejected(result)] == ["unknown type"]
     assert (result.counts["left_out"], result.counts["read"]) == ({"remove": 2}, 5)
+
+
+def test_events_of_otto_that_are_left_out_and_ids_beyond_int64(tmp_path):
+    path = tmp_path / "log.jsonl"
+    more = (
+        f'{{"aid":null,"ts":"x","type":"zoom"}},{{"aid":5.0,"ts":{T0},"type":"carts"}},{{"aid":null,"ts":{T0},"type":"carts"}}'
+    )
+    path.write_text(f'{GOOD}\n{{"session":{2**64 - 1},"events":[{more}]}}\n')
+    types = {"clicks": "clicks", "carts": "carts", "zoom": None}
+    result = read(path, types=types)
+    assert rows(result) == [(1, 1, 1, "clicks"), (2**64 - 1, 5, T0, "carts")]
+    assert rejected(result) == [(2, "missing aid")]
+    assert result.counts["left_out"] == {"zoom": 1}
+    assert read(path, types=types, missing=[""], max_rejected=0).counts["missing"] == {"aid": 1}
 
 
 def test_rows_without_an_item_or_a_type(tmp_path):

@@ -198,17 +198,19 @@ MISTAKES = {
         "log.parquet",
     ),
     "CSV called Parquet": (lambda p: p.log("log.parquet", csv()), "cannot be read as parquet"),
-    "list ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([[1.5]] * len(f)))), "id is no whole number 1.5"),
-    "boolean times": (lambda p: p.pipeline(parquet(p, ts=lambda f: pa.array([True] * len(f)))), "ts is not a time"),
-    "id kinds mixed between files": (
-        lambda p: doing(
-            (p.folder / "logs").mkdir(),
-            pq.write_table(pa.table(rows().to_dict("list")), p.folder / "logs/a.parquet"),
-            pq.write_table(pa.table(rows().astype({"aid": str}).to_dict("list")), p.folder / "logs/b.parquet"),
-            p.pipeline(p.folder / "logs"),
-        ),
-        "write them in one way",
+    "fractions for ids": (
+        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"] + 0.5))),
+        "aid: id is no whole number",
     ),
+    "NaN ids": (
+        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(np.where(f["aid"] > f["aid"].median(), np.nan, 1.0)))),
+        "missing aid; to leave such rows out",
+    ),
+    "records for ids": (
+        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([[{"id": 1}]] * len(f)))),
+        "holds records (id)",
+    ),
+    "boolean times": (lambda p: p.pipeline(parquet(p, ts=lambda f: pa.array([True] * len(f)))), "ts is not a time"),
     "unknown types": (lambda p: p.log("log.csv", csv().replace(b"clicks", b"zoom")), "unknown type"),
     "types of the log unknown": (lambda p: p.log("log.csv", csv(), events={"types": {"clicks": "looks"}}), "looks"),
     "all times in ns": (lambda p: p.log("log.csv", csv(rows().assign(ts=lambda f: f["ts"] * 10**6))), "events.ts_unit"),
@@ -538,7 +540,29 @@ COUNTED = {
     "CRLF": (lambda p: p.log("log.csv", csv().replace(b"\n", b"\r\n")), 0),
     "CRLF, JSONL": (lambda p: p.log("log.jsonl", jsonl().replace(b"\n", b"\r\n")), 0),
     "no line end": (lambda p: p.log("log.csv", csv().rstrip()), 0),
-    "ids too large": (lambda p: p.log("log.jsonl", jsonl() + b'{"session":%d,"events":[]}\n' % 2**63), 1),
+    "ids too large": (lambda p: p.log("log.jsonl", jsonl() + b'{"session":%d,"events":[]}\n' % 2**64), 1),
+    "id kinds mixed between files": (
+        lambda p: doing(
+            (p.folder / "logs").mkdir(),
+            pq.write_table(pa.table(rows().to_dict("list")), p.folder / "logs/a.parquet"),
+            pq.write_table(pa.table(rows().astype({"aid": str}).to_dict("list")), p.folder / "logs/b.parquet"),
+            p.pipeline(p.folder / "logs"),
+        ),
+        0,
+    ),
+    "float ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"].astype(float)))), 0),
+    "decimal ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"]).cast(pa.decimal128(38, 0)))), 0),
+    "ids of uint64": (
+        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"].to_numpy(np.uint64) + np.uint64(2**63)))),
+        0,
+    ),
+    "bytes for ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([b"\xff%d" % a for a in f["aid"]]))), 0),
+    "list ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([[a, a + 1] for a in f["aid"]]))), 0),
+    "everything twice, kept": (
+        lambda p: p.log("log.csv", csv(pd.concat([rows(), rows()])), events={"duplicates": "keep"}),
+        0,
+    ),
+    "users cut into visits": (lambda p: p.log("log.csv", csv(), events={"visit_minutes": 5}), 0),
     "ids below 0": (lambda p: p.log("log.csv", csv(rows().assign(aid=lambda f: -f["aid"]))), 0),
     "a time below 0": (lambda p: p.log("log.csv", with_rows(b"1,2,-5,clicks")), 1),
     "a time in 2262": (

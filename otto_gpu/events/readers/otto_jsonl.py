@@ -19,12 +19,14 @@ import pyarrow as pa
 
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.events.checks import Piece
+from otto_gpu.events.ids import alike
 from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.records import BROKEN_JSON, NOT_AN_OBJECT, json_pieces
 from otto_gpu.events.readers.scan import scan
 from otto_gpu.events.readers.text import is_utf8, json_column, split_lines
 from otto_gpu.events.rejections import LATE_TS, NOT_A_TIME, NOT_UTF8, OUTSIDE_INT64, UNKNOWN_TYPE, missing
 from otto_gpu.events.settings import EventsConfig
+from otto_gpu.events.typed import decoded
 
 INT64 = np.iinfo(np.int64)
 INTEGER = re.compile("0|-?[1-9][0-9]*")
@@ -33,12 +35,23 @@ ARROW = {int: pa.int64(), str: pa.string()}
 
 @dataclass(frozen=True)
 class Kinds:
-    """What the ids, types (None: the file has none) and times of a file are: integers or text."""
+    """What the ids, types (None: the file has none) and times of a file are: integers or text. left: types whose events are
+    left out whatever else they are; none: events without an id are left out, and no faults."""
 
     session: type = int
     aid: type = int
     type: type | None = str
     iso: bool = False
+    left: frozenset[str] = frozenset()
+    none: bool = False
+
+    @classmethod
+    def of(cls, config: EventsConfig, *kinds) -> Kinds:
+        left = frozenset(value for value, name in (config.types or {}).items() if name is None)
+        return cls(*kinds, iso=config.ts_unit == "iso" or config.ts_format is not None, left=left, none="" in config.missing)
+
+    def leaves(self, event: dict) -> bool:
+        return bool(self.left) and str(event.get(TYPE)) in self.left
 
     @classmethod
     def sniff(cls, text: bytes, config: EventsConfig) -> Kinds | None:
@@ -53,7 +66,7 @@ class Kinds:
             except (orjson.JSONDecodeError, LookupError, TypeError):
                 continue
             if {*kinds} <= {int, str} and kind in (int, str, None):
-                return cls(*kinds, kind, config.ts_unit == "iso")
+                return cls.of(config, *kinds, kind)
         return None
 
 
@@ -65,7 +78,7 @@ def read_sessions(file: Path, reading: Reading) -> Iterator[Piece]:
         if kinds is None or kinds.iso or config.context or not is_utf8(text):
             lines = split_lines(text)
             numbers = list(range(first, first + len(lines)))
-            yield _parse(lines, numbers, kinds or Kinds(iso=config.ts_unit == "iso"), tuple(config.context))
+            yield _parse(lines, numbers, kinds or Kinds.of(config), tuple(config.context))
             continue
         plain, odd = _scan(text, first, kinds, config)
         if len(odd):
@@ -110,22 +123,39 @@ def _parse(lines: list[bytes], rows: list[int], kinds: Kinds, further: tuple[str
             continue
         for event in _events(record):
             if reason := _fault_of_event(event, kinds):
-                rejected.append((row, reason, orjson.dumps({SESSION: record[SESSION], "event": event}).decode()))
+                rejected.append((row, reason, orjson.dumps({SESSION: record.get(SESSION), "event": event}).decode()))
                 continue
-            for name in names:
-                values[name].append(event[name])
+            left = kinds.leaves(event)
+            values[AID].append(None if left else _whole(event.get(AID)))
+            values[TS].append(None if left else event[TS])
+            if kinds.type:
+                values[TYPE].append(event[TYPE])
             for name in further:
                 context[name].append(event.get(name))
             owner.append(len(sessions))
             owner_rows.append(row)
-        sessions.append(record[SESSION])
-    columns = {SESSION: pa.DictionaryArray.from_arrays(pa.array(owner, pa.int32()), pa.array(sessions, ARROW[kinds.session]))}
-    columns[AID] = pa.array(values[AID], ARROW[kinds.aid])
+        sessions.append(_whole(record.get(SESSION)))
+    columns = {SESSION: pa.DictionaryArray.from_arrays(pa.array(owner, pa.int32()), _ids(sessions, kinds.session))}
+    columns[AID] = _ids(values[AID], kinds.aid)
     columns[TS] = _times(values[TS], kinds)
     if kinds.type:
         columns[TYPE] = pa.array([str(value) for value in values[TYPE]], pa.string())
     found = {name: json_column(column) for name, column in context.items()}
     return Piece(columns, np.array(owner_rows, np.int64), rejected, context=found)
+
+
+def _ids(values: list, kind: type) -> pa.Array:
+    try:
+        return pa.array(values, ARROW[kind])
+    except OverflowError:  # beyond int64
+        if min(value for value in values if value is not None) >= 0:
+            return pa.array(values, pa.uint64())
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
+def _whole(value):
+    """27.0 is 27."""
+    return int(value) if type(value) is float else value
 
 
 def _times(values: list, kinds: Kinds) -> pa.Array:
@@ -145,6 +175,8 @@ def _in_order(plain: Piece, rest: Piece) -> Piece:
         other = rest.columns[name]
         if name == TS and pa.types.is_floating(other.type):
             column = column.cast(other.type, safe=False)
+        elif name in (SESSION, AID) and column.type != other.type:
+            column, other = alike(decoded(column), decoded(other))
         elif pa.types.is_dictionary(column.type) and not pa.types.is_dictionary(other.type):
             column = column.dictionary_decode()
         columns[name] = pa.chunked_array([column, other]).unify_dictionaries().combine_chunks().take(order)
@@ -155,18 +187,20 @@ def _fault_of_record(record, kinds: Kinds) -> str | None:
     if not isinstance(record, dict):
         return NOT_AN_OBJECT
     if "events" not in record and AID in record:
-        return _fault_of_id(record.get(SESSION), SESSION, kinds.session)
+        return _fault_of_id(record.get(SESSION), SESSION, kinds.session, kinds.none)
     if record.get("events") is None:
         return missing("events")
     if not isinstance(record["events"], list):
         return "events is not a list"
-    return _fault_of_id(record.get(SESSION), SESSION, kinds.session)
+    return _fault_of_id(record.get(SESSION), SESSION, kinds.session, kinds.none)
 
 
 def _fault_of_event(event, kinds: Kinds) -> str | None:
     if not isinstance(event, dict):
         return "event is not an object"
-    if reason := _fault_of_id(event.get(AID), AID, kinds.aid):
+    if kinds.leaves(event):
+        return None
+    if reason := _fault_of_id(event.get(AID), AID, kinds.aid, kinds.none):
         return reason
     ts = event.get(TS)
     if ts is None:
@@ -182,11 +216,13 @@ def _fault_of_event(event, kinds: Kinds) -> str | None:
     return None if type(event[TYPE]) is kinds.type else UNKNOWN_TYPE
 
 
-def _fault_of_id(value, name: str, kind: type) -> str | None:
+def _fault_of_id(value, name: str, kind: type, may_miss: bool) -> str | None:
     if value is None:
-        return missing(name)
-    if (type(value) is int and not _fits(value)) or (type(value) is float and abs(value) >= 2.0**63):
+        return None if may_miss else missing(name)
+    if type(value) is float and abs(value) >= 2.0**63:
         return f"{name}: {OUTSIDE_INT64}"  # orjson makes a float of an integer of more than 64 bits
+    if kind is int and type(value) is float and value.is_integer():
+        return None
     if type(value) is not kind:
         return f"{name}: id is not {'an integer' if kind is int else 'text'} as the others are"
     return None
