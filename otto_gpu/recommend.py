@@ -343,6 +343,8 @@ def _run(given: argparse.Namespace) -> int:
     made.write(given.out)
     if read.counts["rejected"]:
         reporter.say(f"{read.counts['rejected']:,} bad rows left out")
+    if left := sum(read.counts["left_out"].values()) + sum(read.counts["missing"].values()):
+        reporter.say(f"{left:,} rows left out as in the run's log (events.types, events.missing)")
     if made.unknown.any():
         reporter.say(f"{int(made.unknown.sum()):,} events of items that the run does not know left out")
     if made.cold.any():

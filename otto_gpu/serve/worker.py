@@ -48,8 +48,10 @@ class Events:
         return len(self.session)
 
     def table(self) -> pa.Table:
-        """As Recommender takes them."""
+        """As Recommender takes them; where there are no events, without sessions that they would be of."""
         columns = {SESSION: pa.array(self.session, pa.int64()), AID: self.items(), TS: self.ts, TYPE: self.type}
+        if not self.session:
+            columns.pop(SESSION)
         return pa.table(columns | {name: json_column(values) for name, values in self.context.items()})
 
     def items(self) -> pa.Array:
