@@ -202,10 +202,6 @@ MISTAKES = {
         lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"] + 0.5))),
         "aid: id is no whole number",
     ),
-    "NaN ids": (
-        lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(np.where(f["aid"] > f["aid"].median(), np.nan, 1.0)))),
-        "missing aid; to leave such rows out",
-    ),
     "records for ids": (
         lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([[{"id": 1}]] * len(f)))),
         "holds records (id)",
@@ -528,7 +524,6 @@ COUNTED = {
     "UTF-16": (lambda p: p.log("log.csv", csv().decode().encode("utf-16")), 0),
     "no gzip": (lambda p: p.log("log.csv.gz", csv()), 0),
     "CR": (lambda p: p.log("log.csv", csv().replace(b"\n", b"\r")), 0),
-    "float ids": (lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(f["aid"].astype(float)))), 0),
     "NaN ids": (
         lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array(np.where(f["aid"] > f["aid"].median(), np.nan, 1.0)))),
         465,
