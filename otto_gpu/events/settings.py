@@ -171,7 +171,10 @@ class EventsConfig(Section):
     @field_validator("missing", mode="before")
     @classmethod
     def _words_are_text(cls, value):
-        return [_text(word) for word in value] if isinstance(value, (list, tuple)) else value
+        if not isinstance(value, (list, tuple)):
+            return value
+        # NULL without quotes is YAML's own word for nothing
+        return [text for word in value for text in (("", "NULL", "null") if word is None else (_text(word),))]
 
     @field_validator("ts_format")
     @classmethod

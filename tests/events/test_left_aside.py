@@ -98,6 +98,7 @@ def test_numbers_may_mean_nothing_too(tmp_path):
     path = write_parquet(tmp_path / "log.parquet", [(0, 5, T0, "clicks"), (1, 5, T0, "clicks"), (-1, 5, T0, "clicks")])
     assert read(path).counts["missing"] == {}
     assert [row[0] for row in rows(read(path, missing=[0, -1], max_rejected=0))] == [1]
+    assert EventsConfig(missing=[None, "x"]).missing == ["", "NULL", "null", "x"]
 
 
 def test_what_is_handed_over_may_hold_what_the_log_leaves_out():
