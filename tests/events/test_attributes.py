@@ -1,6 +1,7 @@
 """The items file: read row by row by plain Python, and compared."""
 
 import csv
+import gzip
 import json
 
 import numpy as np
@@ -180,3 +181,21 @@ def test_a_run_reads_it_from_the_data_folder_and_not_as_a_log(tmp_path):
     with pytest.raises(UserError, match="a generated log has no items file"):
         run_pipeline(settings(events={"format": "synthetic"}), run_dir=tmp_path / "other", to_stage="events")
     assert pd.read_parquet(tmp_path / "run/events/items.parquet").id.is_monotonic_increasing
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"),
+    [
+        ("items.csv.gz", lambda text: gzip.compress(text.encode())),
+        ("items.csv", lambda text: gzip.compress(text.encode("utf-16"))),
+        ("items.txt", lambda text: text.replace(",", ";").replace("\n", "\r").encode("cp1252")),
+        ("items.tsv", lambda text: text.replace(",", "\t").replace("\n", "\r\n").encode("utf-8-sig")),
+        ("items.csv", lambda text: text.replace(",", " , ").encode()),
+        ("items.json", lambda text: b'[{"id": 7, "c": "\xc3\xbc"}, {"id": 8, "c": "y"}]'),
+    ],
+)
+def test_items_files_are_packed_encoded_and_delimited_as_logs_may_be(tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack("id,c\n7,ü\n8,y\n"))
+    table = read_items(tmp_path / name, ItemsConfig(file=name, id="id", columns={"c": "code"}), print)
+    assert table.ids.to_pylist() == [7, 8]
+    assert [table.dictionaries["c"][int(code)].as_py() for code in table.items.codes["c"]] == ["ü", "y"]
