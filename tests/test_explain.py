@@ -96,6 +96,13 @@ def test_what_was_not_named_and_what_is_not_known(world):
     assert not answer["candidate"] and answer["sources"] == [] and answer["targets"] == {}
     with pytest.raises(UserError, match="does not know the item 7"):
         explain(recommender, events, 7)
+    own = recommender.own([other])[0]
+    assert all(explain(recommender, events, aid) == answer for aid in (str(own), float(own), np.int64(own), str(own).encode()))
+    for aid in (None, True, [own], {}):
+        with pytest.raises(UserError, match="aid must be an item's id"):
+            explain(recommender, events, aid)
+    with pytest.raises(UserError, match=r"does not know the item 7\.5"):
+        explain(recommender, events, 7.5)
     with pytest.raises(UserError, match="'sales' is no target"):
         explain(recommender, events, int(events["aid"].iloc[0]), "sales")
     with pytest.raises(UserError, match="one session"):

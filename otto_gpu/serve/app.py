@@ -195,7 +195,7 @@ def _bounded(service: Service, sessions: list[list]):
 
 
 def _with_reasons(recommender: Recommender, events: Events, k: int) -> dict:
-    why = reasons(recommender, events.table(), k)
+    why = reasons(recommender, _of_one(events), k)
     lists = {target: [item["aid"] for item in items] for target, items in why.items()}
     unknown = int((recommender.reader.places(events.items()) < 0).sum()) if len(events) else 0
     return _told(Answer(lists, unknown == len(events), unknown)) | {"reasons": why}
@@ -203,7 +203,12 @@ def _with_reasons(recommender: Recommender, events: Events, k: int) -> dict:
 
 def _explained(recommender: Recommender, events: Events, aid: int | str, target: str | None) -> dict | None:
     known = recommender.reader.places(pa.array([aid]))[0] >= 0
-    return explain(recommender, events.table(), aid, target) if known else None
+    return explain(recommender, _of_one(events), aid, target) if known else None
+
+
+def _of_one(events: Events):
+    """As recommend takes them: one session, also where it has no events."""
+    return events.table() if len(events) else []
 
 
 def _told(answer: Answer) -> dict:
