@@ -234,7 +234,7 @@ class Checker:
             faults.last(np.ones(len(column), bool), UNKNOWN_TYPE, TYPE)
             return np.full(len(column), -1, np.int8)
         places = self._types_of.places(words)
-        absent = pc.equal(words, "").to_numpy(zero_copy_only=False)
+        absent = pc.fill_null(pc.equal(words, ""), True).to_numpy(zero_copy_only=False)
         unknown = self._types_of.codes(places) == -1
         if unknown.any():
             absent |= unknown & pc.is_in(words, value_set=self._no_words).to_numpy(zero_copy_only=False)

@@ -21,6 +21,7 @@ TOLD = 5  # reasons that a line names
 SHOWN = 60  # signs of a value
 
 NOT_UTF8 = "not UTF-8"
+WRONG_COLUMNS = "wrong number of columns"
 NOT_A_TIME = "ts is not a time"
 NEGATIVE_TS = "ts is negative"
 LATE_TS = "ts is at or after the year 2200 (see events.ts_unit)"
@@ -175,6 +176,10 @@ def remedy(reason: str, value, config: EventsConfig) -> str:
         return "to leave such rows out without counting them as bad, name '' in events.missing"
     if reason == missing(TYPE):
         return "to leave such rows out without counting them as bad, set events.types: {'': null}"
+    if reason.endswith(NOT_UTF8):
+        return "set events.encoding to what the file is in, such as cp1252"
+    if reason == WRONG_COLUMNS:
+        return "a row has as many values as the first one (events.delimiter), and a value that holds the delimiter is quoted"
     if reason.endswith(FRACTION):
         return "ids are integers or text: 27.0 is read as 27, of a fraction nobody knows what it names"
     return ""

@@ -29,6 +29,7 @@ NAMED_ZONE = r"^(?P<time>.*\d) ?\[?(?P<zone>[A-Z][A-Za-z_]+/[A-Za-z_/+-]+\d*)\]?
 SPELLINGS = [
     (r"\s{2,}|[\t\xa0]", " "),
     (r"(Z|[+-]\d{2}:?\d{2})\[[^\]]*\]$", r"\1"),  # Java names the zone besides
+    (r"([+-]\d{2}:?\d{2}) [A-Z]{3,4}$", r"\1"),  # Go does so too: +0000 UTC
     (r" ?(?i:utc|gmt)$|z$", "Z"),
     (r"^(\d{4}-?\d{2}-?\d{2})t", r"\1T"),
     (r"(:\d{2}),(\d+)", r"\1.\2"),
@@ -41,8 +42,13 @@ DATES = [
     *("%a %b %d %Y", "%Y-%m-%d", "%Y%m%d"),
 ]
 HOURS = ["%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%I:%M:%S %p", "%I:%M %p", "%H.%M.%S", "%H.%M.%S.%f", "%H"]
-FORMS = [*DATES, *(date + between + hour for date, between, hour in product(DATES, (" ", ", ", "T", ":", "-"), HOURS))]
-DAY = datetime(2026, 1, 31, 9, 30)
+FORMS = [
+    *DATES,
+    "%a %b %d %H:%M:%S %Y",
+    "%a %b %d %H:%M:%S %z %Y",
+    *(date + between + hour for date, between, hour in product(DATES, (" ", ", ", "T", ":", "-"), HOURS)),
+]
+DAY = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 
 class Clock:
@@ -251,6 +257,7 @@ def _spelt(text: pa.Array, spellings: list[tuple[str, str]]) -> pa.Array:
 
 def _forms_of(said: str) -> Iterator[str]:
     """The formats (strptime) that fit, the likeliest first."""
+    said = re.sub(r"\s+", " ", said)
     for form in FORMS:
         for zone in ("", " %z", "%z", " %Z") if _shape(said).startswith(_shape(DAY.strftime(form))) else ():
             with suppress(ValueError):

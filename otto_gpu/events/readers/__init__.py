@@ -16,7 +16,7 @@ from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.text import AUTO, Opening, blocks
 from otto_gpu.events.settings import EventsConfig
 
-JSON = re.compile(rb"\s*(\[(?=\s*\{)|\{)")  # a list of objects, or objects
+JSON = re.compile(rb'[\s\x1e]*(\[\s*\{|\{\s*["}])')  # not the first row of a CSV, which may be [session],[item]
 SESSIONS = re.compile(rb'"events"\s*:\s*\[')  # a line of the official format
 
 
@@ -55,9 +55,11 @@ def shown_format(file: Path, encoding: str = AUTO) -> str | None:
         return "parquet"
     text = next(blocks(file, HEAD, Opening(encoding)), b"")
     whole = text[: text.rfind(b"\n") + 1] or text
-    if begins := JSON.match(text):
-        listed = begins[0].endswith(b"[")
-        return "records" if not SESSIONS.search(text) and (listed or any(records.objects_of(whole))) else "jsonl"
+    if JSON.match(text):
+        some = any(records.objects_of(whole)) or records.first_object(text) is not None
+        return "jsonl" if SESSIONS.search(text) or not some else "records"
+    if text.lstrip()[:1] in (b"{", b"["):
+        return None
     lines = [line.decode(errors="replace") for line in whole.splitlines()[:LINES] if line.strip()]
     return "csv" if lines and plainly(lines) else None
 
@@ -66,10 +68,8 @@ def reader_of(file: Path, config: EventsConfig) -> Reader:
     """The one that reads this file: that of events.format, else as its name ends or, where that says nothing or says what it
     plainly is not, as its content begins. UserError where neither says it."""
     named = config.format if config.format in FORMATS else format_of(file)
-    if named == "parquet":
-        return READERS[named]
     shown = shown_format(file, config.encoding)
-    if shown == "parquet" and config.format == named:
+    if shown == "parquet" and config.format == named != shown:
         raise UserError(f"{file}: the file is Parquet and no {named}: set events.format to parquet, or to auto")
     if shown == "records" and named == "jsonl":
         return READERS[shown]

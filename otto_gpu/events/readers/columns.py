@@ -73,9 +73,14 @@ class Places:
     spaced: bool = False
 
 
+def plain_name(name: str) -> str:
+    """Without spaces around it, and without marks that nobody sees."""
+    return name.strip().strip("\ufeff\u200b").strip()
+
+
 def missing_keys(names: list[str], wanted: Wanted, folders: dict[str, pa.Scalar]) -> list[str]:
     """The keys that are needed and have no column."""
-    there = {*names, *(name.strip() for name in names), *folders}
+    there = {*names, *map(plain_name, names), *folders}
     return [key for key in wanted.needed() if not _there(wanted.columns[key], names, there)]
 
 
@@ -87,7 +92,7 @@ def find_columns(
     file: Path, names: list[str], wanted: Wanted, folders: dict[str, pa.Scalar], what: str = "the file has"
 ) -> Places:
     """UserError where one is missing or stands there twice. what: what the message calls the names."""
-    plain = [name.strip() for name in names]
+    plain = [plain_name(name) for name in names]
     places, given, spaced = {}, {}, False
     for key, column in wanted.columns.items():
         if isinstance(column, int):
@@ -114,7 +119,7 @@ def find_columns(
 
 
 def _shown(names: Iterable[str]) -> str:
-    names = [name if name == name.strip() else repr(name) for name in names]
+    names = [name if name == plain_name(name) and name.isprintable() else repr(name) for name in names]
     return ", ".join(names[:NAMES_SHOWN]) + (f", ... ({len(names)} columns)" if len(names) > NAMES_SHOWN else "")
 
 

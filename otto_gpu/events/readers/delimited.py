@@ -29,20 +29,20 @@ from otto_gpu.events.readers.columns import (
     find_columns,
     missing_keys,
     piece_of,
+    plain_name,
     wanted_columns,
 )
 from otto_gpu.events.readers.delimiters import ONE_SIGN, TABS, cells_of, delimiter_of, first_lines, header_of, order_of, plainly
 from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.readers.text import is_utf8, last_row, line_pieces, split_lines
-from otto_gpu.events.rejections import NOT_UTF8
+from otto_gpu.events.rejections import NOT_UTF8, WRONG_COLUMNS
 from otto_gpu.events.settings import EventsConfig
 
 SUFFIXES = ("csv", "psv", *TABS)
 BLOCK = 4 << 20  # what one thread of pyarrow parses at a time
-WRONG_COLUMNS = "wrong number of columns"
 LONGEST_ROW = 100  # lines that one quoted CSV row may span
 EXCEL = re.compile(r"sep=(.)")  # a first line that Excel knows
-SHOWN = 200  # signs of a first row
+SHOWN, LITTLE = 200, 40  # signs of a first row; of one that is hardly text
 EMPTY = (b"", b'""')  # lines; the second is what pandas writes of a table without columns
 
 
@@ -162,19 +162,28 @@ class _Chosen:
         """Whether a row is one, though it may name other columns: no time is without a digit."""
         column = self.wanted.columns[TS]
         if names is not None:
-            plain = [name.strip() for name in names]
+            plain = [plain_name(name) for name in names]
             column = plain.index(column) if column in plain else None
         if column is None or column >= len(cells):
             return not any(any(sign.isdigit() for sign in cell) for cell in cells)
         return not any(sign.isdigit() for sign in cells[column])
 
+    def _between_names(self) -> str | None:
+        """What stands between the names that are wanted, where it is always the same."""
+        found = set(re.findall(r"[^\w\"]+", self.lines[0].strip()))
+        there = all(str(self.wanted.columns[key]) in self.lines[0] for key in self.wanted.needed())
+        return found.pop() if there and len(found) == 1 and max(map(len, found)) <= 3 else None
+
     def _missing(self, cells: list[str], key: str, delimiter: str | None) -> None:
         other = plainly(self.lines[:1]) if len(cells) == 1 and delimiter is not None else None
+        if len(cells) == 1 and other is None:
+            other = self._between_names()
         if other is not None:
-            raise UserError(
-                f"{self.file}: the first row is one value, {self.lines[0][:SHOWN]!r}: set events.delimiter to {other!r}, "
-                f"not {delimiter!r}"
-            )
+            one, but = f"the first row is one value, {self.lines[0][:SHOWN]!r}", f", not {delimiter!r}" if delimiter else ""
+            raise UserError(f"{self.file}: {one}: set events.delimiter to {other!r}{but}")
+        if "\ufffd" in self.lines[0] or any(ord(sign) < 32 for cell in cells for sign in cell.strip()):
+            line = repr(self.lines[0][:LITTLE])
+            raise UserError(f"{self.file}: the first line is no header of a CSV, and hardly text: {line}; see events.format")
         try:
             find_columns(self.file, cells, self.wanted, self.folders, "the first row is")
         except UserError as error:

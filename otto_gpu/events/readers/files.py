@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from otto_gpu.errors import UserError
@@ -74,11 +76,30 @@ def _files_of_folder(folder: Path, config: EventsConfig, beside: set[Path]) -> l
     """Those that lie in it; where none does, those of the folders in it, at any depth."""
     wanted = [config.format] if config.format in FORMATS else list(FORMATS)
     here = [file for file in sorted(folder.iterdir()) if _may_be_log(file, folder, beside)]
-    below = [] if _named(here, wanted) else [f for f in sorted(folder.rglob("*")) if _may_be_log(f, folder, beside)]
+    below = [] if _named(here, wanted) else [file for file in _all_files(folder) if _may_be_log(file, folder, beside)]
     for files in (here, below):
         if found := _named(files, wanted) or _shown(files, wanted, config):
             return found
-    raise UserError(f"{folder}: the folder holds no {', '.join(wanted)} file; give a file or a pattern such as '**/*.parquet'")
+    told = f"{folder}: the folder holds no {', '.join(wanted)} file"
+    if others := here or below:
+        told += f"; there is {', '.join(str(file.relative_to(folder)) for file in others[:SHOWN])}"
+        told += ", ..." if others[SHOWN:] else ""
+        if len(others) == 1:  # what it is, if it is no log
+            with suppress(*FAULTS):
+                shown_format(others[0], config.encoding)
+    raise UserError(f"{told}; give a file or a pattern such as '**/*.parquet'")
+
+
+def _all_files(folder: Path) -> list[Path]:
+    """At any depth, also in folders that are linked here; in each of them once."""
+    found, seen = [], set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        if (place := os.path.realpath(here)) in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        found += [Path(here) / name for name in files]
+    return sorted(found)
 
 
 def _may_be_log(file: Path, folder: Path, beside: set[Path]) -> bool:

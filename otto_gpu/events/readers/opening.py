@@ -28,6 +28,7 @@ OTHERS = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it",
     b"Rar!": "a RAR archive: unpack it",
     b"\x1f\x9d": "compressed with compress (.Z): unpack it",
+    b"\xff\xff\xff\xff": "a stream of Arrow: write it as Parquet",
     b"ARROW1": "an Arrow (Feather) file: write it as Parquet",
     b"FEA1": "a Feather file: write it as Parquet",
     b"ORC": "an ORC file: write it as Parquet",
@@ -93,7 +94,7 @@ def _member(file: Path, stack: ExitStack) -> BinaryIO:
     names = [name for name in archive.namelist() if not name.endswith("/")]
     if "[Content_Types].xml" in names:
         raise UserError(f"{file}: an Excel workbook: save it as CSV")
-    names = [name for name in names if not name.startswith("__MACOSX/")]
+    names = [name for name in names if not name.rpartition("/")[2].startswith((".", "_")) and not name.startswith("__MACOSX/")]
     if len(names) != 1:
         held = ", ".join(names[:MEMBERS_SHOWN]) + (", ..." if len(names) > MEMBERS_SHOWN else "") or "no file"
         raise UserError(f"{file}: a ZIP archive, which holds {held}: unpack it and name the file or the folder")

@@ -50,7 +50,8 @@ def read_parquet(file: Path, reading: Reading) -> Iterator[Piece]:
         paths = {key: names[i] for key, i in places.columns.items()}
         first = 0
         size = max(1, reading.config.chunk_bytes // ROW_BYTES)
-        for batch in source.iter_batches(size, columns=list(dict.fromkeys(paths.values()))):
+        asked = {_asked(source.schema_arrow, path) for path in paths.values()}
+        for batch in source.iter_batches(size, columns=sorted(asked)):
             found = {key: _column(batch, path) for key, path in paths.items()}
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
             first += batch.num_rows
@@ -61,12 +62,42 @@ def _names(schema, before: str) -> Iterator[str]:
     """The columns, and the fields within them by their paths, user.id."""
     for field in schema:
         yield before + field.name
-        if pa.types.is_struct(field.type):
-            yield from _names(field.type, f"{before}{field.name}.")
+        kind = field.type.value_type if _is_list(field.type) else field.type
+        if pa.types.is_struct(kind):
+            yield from _names(kind, f"{before}{field.name}.")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _asked(schema: pa.Schema, path: str) -> str:
+    """What the file is asked for: the field alone or, where a list is on the way to it, all of the column."""
+    if path in schema.names:
+        return path
+    name, *fields = path.split(".")
+    kind = schema.field(name).type
+    for one in fields:
+        if _is_list(kind):
+            return name
+        kind = kind.field(one).type
+    return path
 
 
 def _column(batch: pa.RecordBatch, path: str) -> pa.Array:
     if path in batch.schema.names:
         return batch.column(batch.schema.names.index(path))
     name, *fields = path.split(".")
-    return pc.struct_field(batch.column(name), fields)
+    return _within(batch.column(name), fields)
+
+
+def _within(column: pa.Array, fields: list[str]) -> pa.Array:
+    """Of a list of several items, a list of what they have there."""
+    if not fields:
+        return column
+    if not _is_list(column.type):
+        return _within(pc.struct_field(column, fields[0]), fields[1:])
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+    ends = np.append(0, np.cumsum(lengths, dtype=np.int64))
+    mask = column.is_null() if column.null_count else None
+    return pa.LargeListArray.from_arrays(pa.array(ends), _within(column.flatten(), fields), mask=mask)

@@ -6,7 +6,10 @@ which finds every bad line and keeps the others.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,33 +29,76 @@ from otto_gpu.events.rejections import NOT_UTF8
 BROKEN_JSON = "broken JSON"
 NOT_AN_OBJECT = "not an object"
 BLOCK = 4 << 20
+DECODER = json.JSONDecoder()
+BETWEEN = re.compile(r"[\s,\x1e]*")  # what stands between objects; the last is of JSON text sequences
 LOOKED_AT = 1_000  # lines, for the names
 KINDS = {int: pa.int64(), str: pa.string(), float: pa.float64(), bool: pa.bool_()}
 Keys = tuple[str, ...]
 
 
 def json_pieces(file: Path, size: int, how: Opening) -> Iterator[tuple[int, bytes]]:
-    """(number of its first line, from 1; whole lines), also of a file that is one list, whose elements then are the lines."""
+    """(number of its first line, from 1; whole lines), also of a file that is one list, or of objects that are not one a line:
+    the elements then are the lines."""
     pieces = line_pieces(file, size, last_line, how)
     for first, text in pieces:
-        if first == 1 and text.lstrip().startswith(b"["):
-            text += b"".join(more for _, more in pieces)
-            try:
-                listed = orjson.loads(text)
-            except orjson.JSONDecodeError:
-                listed = None
-            if isinstance(listed, list):
-                text = b"\n".join(orjson.dumps(element) for element in listed)
+        begins = text.lstrip()[:1] if first == 1 else b""
+        if begins == b"[" or (begins in (b"{", b"\x1e") and not any(objects_of(text))):
+            text = _elements(text + b"".join(more for _, more in pieces))
         if text:
             yield first, text
 
 
+def _elements(text: bytes) -> bytes:
+    """The elements of one list, or objects that stand one after the other in any way (over several lines, without a line end,
+    with commas between them), one a line; the text itself where it is neither, and its rest from where it is no more."""
+    try:
+        found = orjson.loads(text)
+        return b"\n".join(map(orjson.dumps, found)) if isinstance(found, list) else orjson.dumps(found)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        rest = text.decode()
+    except UnicodeDecodeError:
+        return text
+    lines, at = [], 0
+    while (match := BETWEEN.match(rest, at)).end() < len(rest):
+        try:
+            element, at = DECODER.raw_decode(rest, match.end())
+        except (ValueError, RecursionError):
+            lines.append(rest[match.end() :].encode())
+            break
+        try:
+            lines.append(orjson.dumps(element))
+        except TypeError:  # integers of more than 64 bits
+            lines.append(json.dumps(element).encode())
+    return b"\n".join(lines) if len(lines) > 1 else text
+
+
+def first_object(text: bytes) -> dict | None:
+    """The first one that stands there in whole."""
+    rest = text.decode(errors="replace")
+    try:
+        return DECODER.raw_decode(rest, rest.index("{"))[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parsed(line: bytes):
+    """The line's value. Python's own json, which most logs come from, writes NaN; ValueError for what is no JSON."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        if b"NaN" not in line and b"Infinity" not in line:
+            raise
+        return json.loads(line)
+
+
 def objects_of(text: bytes, most: int = LOOKED_AT) -> Iterator[dict]:
     """The good ones of the first lines."""
-    for line in split_lines(text)[:most]:
+    for line in text.split(b"\n", most)[:most]:
         try:
-            found = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            found = _parsed(line)
+        except ValueError:
             continue
         if isinstance(found, dict):
             yield found
@@ -63,8 +109,9 @@ def read_records(file: Path, reading: Reading) -> Iterator[Piece]:
     folders = reading.folders.get(file, {})
     for first, text in json_pieces(file, reading.config.chunk_bytes, reading.opening(quoted=False)):
         if paths is None:
-            looked_at = list(objects_of(text))
-            if not looked_at:
+            looked_at = list(objects_of(text)) or list(islice(objects_of(text, text.count(b"\n") + 1), LOOKED_AT))
+            if not looked_at:  # nothing but what is to be rejected
+                yield _by_line(text, first, {key: (str(column),) for key, column in wanted.columns.items()}, {}, reading)
                 continue
             paths, given = _paths(file, looked_at, wanted, folders)
             schema = _schema(looked_at, paths.values())
@@ -98,11 +145,14 @@ def _there(lines: list[dict], path: Keys) -> bool:
 
 def _has(line: dict, path: Keys) -> bool:
     within = _value(line, path[:-1]) if path[:-1] else line
-    return isinstance(within, dict) and path[-1] in within
+    return any(isinstance(one, dict) and path[-1] in one for one in (within if isinstance(within, list) else [within]))
 
 
 def _value(line: dict, path: Keys):
-    for name in path:
+    """What stands there; of a list on the way, a list of what its elements have there."""
+    for i, name in enumerate(path):
+        if isinstance(line, list):
+            return [_value(one, path[i:]) for one in line]
         line = line.get(name) if isinstance(line, dict) else None
     return line
 
@@ -111,6 +161,8 @@ def _schema(lines: list[dict], paths) -> pa.Schema | None:
     """What pyarrow shall find, as the first lines have it; None where they differ."""
     tree: dict = {}
     for path in paths:
+        if any(isinstance(_value(line, path[:i]), list) for i in range(1, len(path)) for line in lines):
+            return None
         values = [value for value in (_value(line, path) for line in lines) if value is not None]
         lists = {type(value) is list for value in values}
         kinds = {type(v) for value in values for v in (value if type(value) is list else [value])} - {type(None)}
@@ -160,8 +212,8 @@ def _by_line(text: bytes, first: int, paths: dict[str, Keys], given: dict, readi
         if not line.strip():
             continue
         try:
-            record = orjson.loads(line)
-        except orjson.JSONDecodeError:
+            record = _parsed(line)
+        except ValueError:
             rejected.append((row, BROKEN_JSON if is_utf8(line) else NOT_UTF8, line.decode(errors="replace")))
             continue
         if not isinstance(record, dict):
