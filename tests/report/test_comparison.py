@@ -200,8 +200,8 @@ def test_what_is_not_installed_is_told(finished, refused, monkeypatch):
         n for n in sys.modules if n.startswith(("otto_gpu.report.charts", "otto_gpu.report.page", "otto_gpu.report.s"))
     ]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "jinja2", None)
-    assert refused(finished) == "error: the report needs Jinja2, which is not installed: pip install Jinja2"
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert refused(finished) == "error: the report needs matplotlib, which is not installed: pip install matplotlib"
 
 
 def test_help():
