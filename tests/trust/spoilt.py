@@ -203,7 +203,7 @@ MISTAKES = {
     ),
     "records for ids": (
         lambda p: p.pipeline(parquet(p, aid=lambda f: pa.array([[{"id": 1}]] * len(f)))),
-        "holds records (id)",
+        "holds records .id.; ids must be integers or strings",
     ),
     "boolean times": (lambda p: p.pipeline(parquet(p, ts=lambda f: pa.array([True] * len(f)))), "ts is not a time"),
     "unknown types": (lambda p: p.log("log.csv", csv().replace(b"clicks", b"zoom")), "unknown type"),
