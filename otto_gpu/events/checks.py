@@ -29,6 +29,7 @@ from otto_gpu.events.rejections import (
     indices_of,
     missing,
     rows_of,
+    value_of,
 )
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from otto_gpu.events.times import YEAR_2200_MS, Clock, moment_ms
@@ -102,7 +103,7 @@ class Checker:
     def __call__(self, file: Path, piece: Piece, text_ids: bool) -> Events:
         """text_ids: ids came as text whether they are integers or not (CSV), see `compact_ids`."""
         for row, reason, text in piece.rejected:
-            self.rejections.add(file, row, reason, text)
+            self.rejections.add(file, row, reason, text, None if reason in self.rejections.first else value_of(reason, text))
         piece = one_item_each(piece)
         faults = Faults(len(piece.rows))
         kind = self._types(piece.columns.get(TYPE), faults, text_ids)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from otto_gpu.columns import EVENT_COLUMNS
 from otto_gpu.errors import UserError
+from otto_gpu.events.readers.parquet import is_list, within
 from otto_gpu.events.readers.text import json_column
 
 # how libraries hand over what they have yet to compute (LazyFrame, dask, ibis, Spark, Arrow's datasets), the cheapest first
@@ -78,12 +78,13 @@ def with_field(table: pa.Table, path: str) -> pa.Table:
     first, *rest = path.split(".")
     if not rest or first not in table.column_names:
         return table
-    column = table[first].combine_chunks()
+    kind = table[first].type
     for name in rest:
-        if not pa.types.is_struct(column.type) or column.type.get_field_index(name) < 0:
+        kind = kind.value_type if is_list(kind) else kind
+        if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
             return table
-        column = pc.struct_field(column, name)
-    return table.append_column(path, column)
+        kind = kind.field(name).type
+    return table.append_column(path, within(table[first].combine_chunks(), rest))
 
 
 def _pandas_columns(frame: pd.DataFrame, wanted: Collection[str], what: str) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from otto_gpu.columns import AID, SESSION, TYPE
+from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.settings import EventsConfig
 from otto_gpu.events.times import Clock, unit_of
@@ -163,6 +165,21 @@ def shown(reason: str, value) -> str:
     return " " + (text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
+def value_of(reason: str, text: str):
+    """What was not understood of an event of a session a line, whose text is {"session": ..., "event": {...}}; None: all."""
+    column = {NOT_A_TIME: TS, LATE_TS: TS, NEGATIVE_TS: TS, UNKNOWN_TYPE: TYPE}.get(reason)
+    event = _keys(text).get("event")
+    return event.get(column) if column is not None and isinstance(event, dict) else None
+
+
+def _keys(text) -> dict:
+    """The object that a text is; none where it is none."""
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(text) if isinstance(text, str) and text.startswith("{") else None
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def remedy(reason: str, value, config: EventsConfig) -> str:
     """What was expected of a value, and the setting that makes the most of it; '' where nothing is to be said."""
     if reason == NOT_A_TIME:
@@ -172,6 +189,11 @@ def remedy(reason: str, value, config: EventsConfig) -> str:
         return f"this looks like a time in {unit}: set events.ts_unit: {unit}" if unit and unit != config.ts_unit else ""
     if reason == UNKNOWN_TYPE:
         return known_types(value, config)
+    if (keys := _keys(value)) and reason in (missing(SESSION), missing(AID)):
+        there = keys.get("event", keys)
+        if (SESSION if reason == missing(SESSION) else AID) not in there:
+            here = ", ".join(there)
+            return f"a session a line has the keys session and events, an event aid, ts and type; here there are {here}"
     if reason in (missing(SESSION), missing(AID)):
         return "to leave such rows out without counting them as bad, name '' in events.missing"
     if reason == missing(TYPE):

@@ -174,16 +174,26 @@ def unit_of(number: float) -> str | None:
 
 def suspicious_unit(ts: np.ndarray, unit: str) -> str | None:
     """A warning where times (int64 [n], ms) lie about 1970 and would lie in our days if they were in a larger unit than
-    `unit`; None where they may be right. A clock that begins at 0 is nobody's mistake."""
+    `unit`, or are days written as numbers; None where they may be right. A clock that begins at 0 is nobody's mistake."""
     if not len(ts) or unit not in UNITS:
         return None
     first, last = int(ts.min()), int(ts.max())
+    written = [time // 1000 if unit == "s" else time for time in (first, last)]
+    if unit in ("s", "ms") and all(_is_day(number) for number in written):
+        return f"times are from {written[0]} to {written[1]}: if these are days, set events.ts_format to '%Y%m%d'"
     for larger in UNITS[: UNITS.index(unit)]:
         factor = 1000 ** (UNITS.index(unit) - UNITS.index(larger))
         if first * factor >= YEAR_1990_MS and last * factor < YEAR_2100_MS:
             days = " to ".join(dict.fromkeys(str(datetime.fromtimestamp(t / 1000, UTC).date()) for t in (first, last)))
             return f"all times lie in {days}: if ts is in {larger} and not in {unit}, set events.ts_unit to {larger!r}"
     return None
+
+
+def _is_day(number: int) -> bool:
+    """Whether it is one of 1990 to 2100 as 20260131 says it."""
+    with suppress(ValueError):
+        return 1990 <= datetime.strptime(str(number), "%Y%m%d").year <= 2100 and number > 19_900_000
+    return False
 
 
 def moment_ms(moment: datetime) -> int:

@@ -9,6 +9,8 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from otto_gpu.events.incoming import Reader
+from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from tests.trust.tiny import (
     EVENTS,
     FIRST,
@@ -330,3 +332,18 @@ def test_logs_that_people_have(tmp_path, name):
     }
     usual = dict.fromkeys(("rejected", "duplicates"), 0) | {"left_out": {}, "missing": {}}
     assert {key: counts[key] for key in usual | expected} == usual | expected
+
+
+def test_new_events_come_as_the_log_has_them():
+    """Within records and lists of records, as text and with own names."""
+    config = EventsConfig(columns={"session": "user.id", "aid": "items.id"}, ts_format="%d.%m.%Y")
+    reader = Reader(pa.array(["a", "b", "c"]), config, TargetsConfig())
+    rest = {"ts": "01.01.2026", "type": "clicks"}
+    ways = (
+        {"user": {"id": 7}, "items": [{"id": "a"}, {"id": "c"}]},
+        {"user.id": 7, "items.id": ["a", "c"]},
+        {"session": 7, "aid": ["a", "c"]},
+    )
+    for way in ways:
+        new = reader.read([way | rest])
+        assert (new.sessions.to_pylist(), new.log.aid.tolist(), new.log.ts.tolist()) == ([7], [0, 2], [T0, T0])

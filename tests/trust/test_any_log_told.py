@@ -118,7 +118,7 @@ MESSAGES = {
         "missing column 'session'; the first row is: Session, AID", table(names=["Session", "AID", "TS", "Type"])
     ),
     "a name twice": said_in("more than one column 'aid'", table([(*row, 5) for row in EVENTS], [*NAMES, "aid"])),
-    "rows that are longer": said_in("wrong number of columns '1,10,.*'; a row has as many values", C.replace("s\n", "s,5\n")),
+    "rows that are longer": said_in("wrong number of columns '1,10,.*'; a row has as many values", C.replace("s\n", "s,5,6\n")),
     "the wrong encoding": said_in(
         "aid: not UTF-8 .*set events.encoding", table(with_column(1, ["Röck"] * 6)).encode("cp1252"), encoding="utf-8"
     ),
@@ -132,6 +132,17 @@ MESSAGES = {
     ),
     "objects in an object": said_in(
         "missing key 'session'; one event a line has: data", {"log.json": json.dumps({"data": [{"session": 1}]}, indent=1)}
+    ),
+    "text for times, a session a line": said_in(
+        "ts is not a time '2026-01-01'; .*set events.ts_unit: iso",
+        {"log.jsonl": '{"session": 1, "events": [{"aid": 1, "ts": "2026-01-01", "type": "clicks"}]}'},
+    ),
+    "other keys, a session a line": said_in(
+        "an event aid, ts and type; here there are item, at", {"log.jsonl": '{"session": 1, "events": [{"item": 1, "at": 2}]}'}
+    ),
+    "objects in one called events": said_in(
+        "a session a line has the keys session and events, .* here there are events",
+        {"log.json": json.dumps({"events": [{"session": 1, "aid": 2}]})},
     ),
     "records for ids": of_column(r"holds records \(id\).*name the field that holds the id", "aid", [{"id": 1}] * 6),
     "days for ids": of_column("holds date32.*ids must be integers or strings", "session", [DAY] * 6),

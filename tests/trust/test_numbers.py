@@ -60,9 +60,12 @@ def test_a_frame_of_the_far_future_is_refused():
 @pytest.mark.parametrize(
     ("ts", "unit", "told"),
     [
-        ([1_659_304_800, 1_661_000_000], "ms", "'s'"),
-        ([1_659_304_800_000, 1_661_000_000_000], "us", "'ms'"),
-        ([1_659_304_800_000, 1_661_000_000_000], "ns", "'ms'"),
+        ([1_659_304_800, 1_661_000_000], "ms", "unit to 's'"),
+        ([1_659_304_800_000, 1_661_000_000_000], "us", "unit to 'ms'"),
+        ([1_659_304_800_000, 1_661_000_000_000], "ns", "unit to 'ms'"),
+        ([20_260_101, 20_260_131], "ms", "format to '%Y%m%d'"),
+        ([20_260_101, 20_260_131], "s", "format to '%Y%m%d'"),
+        ([20_260_101, 20_269_999], "ms", None),
         ([1_659_304_800_000, 1_661_000_000_000], "ms", None),
         ([1_659_304_800, 1_661_000_000], "s", None),
         ([0, 2_419_200_000], "ms", None),  # a clock that begins at 0
@@ -73,7 +76,7 @@ def test_a_frame_of_the_far_future_is_refused():
 def test_a_unit_that_may_be_another_is_told(ts, unit, told):
     ms, _ = to_milliseconds(pa.array(ts, pa.int64()), unit)
     found = suspicious_unit(ms, unit)
-    assert found is None if told is None else f"set events.ts_unit to {told}" in found
+    assert found is None if told is None else f"set events.ts_{told}" in found
 
 
 def test_a_session_with_more_events_of_an_item_than_int16_counts():

@@ -62,12 +62,12 @@ def _names(schema, before: str) -> Iterator[str]:
     """The columns, and the fields within them by their paths, user.id."""
     for field in schema:
         yield before + field.name
-        kind = field.type.value_type if _is_list(field.type) else field.type
+        kind = field.type.value_type if is_list(field.type) else field.type
         if pa.types.is_struct(kind):
             yield from _names(kind, f"{before}{field.name}.")
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
@@ -78,7 +78,7 @@ def _asked(schema: pa.Schema, path: str) -> str:
     name, *fields = path.split(".")
     kind = schema.field(name).type
     for one in fields:
-        if _is_list(kind):
+        if is_list(kind):
             return name
         kind = kind.field(one).type
     return path
@@ -88,16 +88,16 @@ def _column(batch: pa.RecordBatch, path: str) -> pa.Array:
     if path in batch.schema.names:
         return batch.column(batch.schema.names.index(path))
     name, *fields = path.split(".")
-    return _within(batch.column(name), fields)
+    return within(batch.column(name), fields)
 
 
-def _within(column: pa.Array, fields: list[str]) -> pa.Array:
-    """Of a list of several items, a list of what they have there."""
+def within(column: pa.Array, fields: list[str]) -> pa.Array:
+    """What is within a column of records by the names of the fields; of lists of records, lists of what these have there."""
     if not fields:
         return column
-    if not _is_list(column.type):
-        return _within(pc.struct_field(column, fields[0]), fields[1:])
+    if not is_list(column.type):
+        return within(pc.struct_field(column, fields[0]), fields[1:])
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
     ends = np.append(0, np.cumsum(lengths, dtype=np.int64))
     mask = column.is_null() if column.null_count else None
-    return pa.LargeListArray.from_arrays(pa.array(ends), _within(column.flatten(), fields), mask=mask)
+    return pa.LargeListArray.from_arrays(pa.array(ends), within(column.flatten(), fields), mask=mask)
