@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from otto_gpu.columns import AID, SESSION, TS, TYPE
 from otto_gpu.errors import UserError
 from otto_gpu.events.ids import WHOLE, compact_ids, encoded
+from otto_gpu.events.listed import lists_of_text
 from otto_gpu.events.own import OwnIds, joined, own_ids_of
 from otto_gpu.events.rejections import (
     FRACTION,
@@ -104,6 +105,10 @@ class Checker:
         """text_ids: ids came as text whether they are integers or not (CSV), see `compact_ids`."""
         for row, reason, text in piece.rejected:
             self.rejections.add(file, row, reason, text, None if reason in self.rejections.first else value_of(reason, text))
+        if (listed := lists_of_text(piece.columns[AID])) is not None:
+            self._notes[f"{self._called(AID)} holds lists as text: every item of a list is an event"] = None
+            piece = replace(piece, columns=piece.columns | {AID: listed}, rejected=[])
+            text_ids = True
         piece = one_item_each(piece)
         faults = Faults(len(piece.rows))
         kind = self._types(piece.columns.get(TYPE), faults, text_ids)

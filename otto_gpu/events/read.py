@@ -17,7 +17,7 @@ from otto_gpu.events.checks import Checker, Events
 from otto_gpu.events.ids import dense_ids, join_ids
 from otto_gpu.events.log import EventLog
 from otto_gpu.events.readers import pieces_of
-from otto_gpu.events.readers.files import data_files, readers_of, test_files_of
+from otto_gpu.events.readers.files import data_files, left_below, readers_of, test_files_of
 from otto_gpu.events.readers.reading import Reading
 from otto_gpu.events.rejections import TooManyRejected as TooManyRejected
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
@@ -77,6 +77,8 @@ def read_log(
         raise UserError(f"events.extra: the log has a column {taken[0]!r} already; name every further column once")
     check = Checker(config, targets)
     reading = Reading.of(files, config, bare)
+    if below := left_below(path, files, config):
+        reading.say(below)
     test_files = test_files_of(path, config)
     parts: list[Events] = []
     n_train = None  # events before the test file, which comes last

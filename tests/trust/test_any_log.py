@@ -257,6 +257,16 @@ COLUMNS = {
         [[1, 2], [3], [], None, [4, 4], [None, 5]],
         missing=[""],
     ),
+    "lists as text": said_in(
+        {"events": 6, "items": [1, 2, 3, 10], "rejected": 1, "duplicates": 1},
+        table(with_column(1, ['"[1, 2]"', '"[""3""]"', "['10']", "[]", "[10]", '"[1,1]"'])),
+        max_rejected=1,
+    ),
+    "lists of words as text": said_in(
+        {"events": 7, "items": ["a", "b c"]},
+        {"log.parquet": columns(aid=["['a', 'b c']", '["a"]', "['a']", "[a]", "['a']", "['b c']"])},
+    ),
+    "words in brackets": said_in({"events": 6, "items": ["[a", "[a]", "[b]"]}, table(with_column(1, ["[a]", "[b]", "[a"] * 2))),
     "lists of words": of_column(
         {"events": 6, "items": ["a", "b", "c", "d", "e", "f"], "missing": {"aid": 1}},
         "aid",

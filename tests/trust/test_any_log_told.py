@@ -188,3 +188,10 @@ def test_what_is_said_of_others(tmp_path, name):
     with pytest.raises(UserError, match=said) as error:
         result_of(tmp_path, files, path, config)
     assert "\n" not in str(error.value)
+
+
+def test_files_in_folders_within_the_folder_are_told(tmp_path):
+    files = {"d/a.csv": C, "d/old/b.csv": C, "d/run/c.parquet": columns()}
+    folder = tmp_path / "d"
+    said = f"{folder}: files in folders within it are not read, such as old/b.csv (1 in all): '{folder}/**' takes them too"
+    assert result_of(tmp_path, files, "d", {}).notes == [said]

@@ -41,6 +41,22 @@ def test_files_of(path: Path | str, config: EventsConfig) -> list[Path]:
     return _first_of(Path(path), config.test_file, config) if Path(path).is_dir() else []
 
 
+def left_below(path: Path | str, files: list[Path], config: EventsConfig) -> str | None:
+    """What to say where files of the log's format lie in folders below those that are read: they are no part of it."""
+    folder = Path(path)
+    if config.train_file is not None or not folder.is_dir() or any(file.parent != folder for file in files):
+        return None
+    kinds = {format_of(file) for file in files} - {None}
+    more = [file for file in _all_files(folder) if file.parent != folder and format_of(file) in kinds]
+    more = [file for file in more if _may_be_log(file, folder, set())]
+    if not more:
+        return None
+    return (
+        f"{folder}: files in folders within it are not read, such as {more[0].relative_to(folder)} ({len(more):,} in all): "
+        f"'{folder}/**' takes them too"
+    )
+
+
 def names_of(named: str | list[str]) -> str:
     """What a setting calls a file, for a message."""
     return " or ".join(map(repr, [named] if isinstance(named, str) else named))
