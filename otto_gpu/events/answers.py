@@ -62,7 +62,7 @@ class Answers:
 
 def read_answers(file: Path, events: EventsConfig, targets: TargetsConfig) -> Answers:
     """Rows of types that are no targets are left out; UserError for what is wrong with a column or a row."""
-    columns = events.columns
+    columns = events.columns.named
     sessions = columns.session if isinstance(columns.session, list) else [columns.session]
     wanted = dict.fromkeys(sessions, "events.columns.session") | {columns.aid: "events.columns.aid"}
     # of one type only, it goes without saying

@@ -13,8 +13,8 @@ from otto_gpu.errors import UserError
 from otto_gpu.events.readers import READERS, format_of, shown_format
 from otto_gpu.events.readers.delimiters import delimiter_of, first_lines
 from otto_gpu.events.readers.opening import FAULTS
-from otto_gpu.events.readers.parquet import opened_parquet
-from otto_gpu.events.readers.records import json_pieces
+from otto_gpu.events.readers.parquet import asked_for, field_names, opened_parquet, within
+from otto_gpu.events.readers.records import json_pieces, value_at
 from otto_gpu.events.readers.text import Opening, json_column, last_row, line_pieces, split_lines
 from otto_gpu.schema import did_you_mean
 
@@ -91,7 +91,15 @@ def _csv(file: Path, wanted: dict[str, str], delimiter: str | None, optional) ->
 
 def _parquet(file: Path, wanted: dict[str, str], delimiter: str | None, optional) -> pa.Table:
     with opened_parquet(file) as source:
-        return source.read(columns=_check(file, source.schema_arrow.names, wanted, optional))
+        schema = source.schema_arrow
+        names = [*schema.names, *(name for name in dict.fromkeys(field_names(schema, "")) if name not in schema.names)]
+        found = _check(file, names, wanted, optional)
+        table = source.read(columns=list(dict.fromkeys(asked_for(schema, name) for name in found)))
+    columns = {}
+    for name in found:
+        first, *rest = [name] if name in schema.names else name.split(".")
+        columns[name] = within(table[first].combine_chunks(), rest)
+    return pa.table(columns)
 
 
 def _jsonl(file: Path, wanted: dict[str, str], delimiter: str | None, optional) -> pa.Table:
@@ -107,7 +115,9 @@ def _jsonl(file: Path, wanted: dict[str, str], delimiter: str | None, optional) 
             if not isinstance(row, dict):
                 raise UserError(f'{file}:{number}: expected an object a line, such as {{"id": 1}}')
             rows.append(row)
-    columns = {}
-    for name in _check(file, list(dict.fromkeys(name for row in rows for name in row)), wanted, optional):
-        columns[name] = json_column([row.get(name) for row in rows])
+    columns, names = {}, dict.fromkeys(name for row in rows for name in row)
+    paths = {name: (name,) if name in names else tuple(name.split(".")) for name in wanted}
+    inside = [name for name, path in paths.items() if path[1:] and any(value_at(row, path) is not None for row in rows)]
+    for name in _check(file, [*names, *inside], wanted, optional):
+        columns[name] = json_column([value_at(row, paths[name]) for row in rows])
     return pa.table(columns)

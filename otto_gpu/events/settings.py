@@ -60,6 +60,12 @@ class ColumnNames(Section):
         return value[0] if isinstance(value, list) and len(value) == 1 else value
 
     @property
+    def named(self) -> ColumnNames:
+        """With session, aid, ts and type for those that are places: other tables than the log have other places."""
+        places = {name for column, name in self.all.items() if isinstance(column, int)}
+        return self.model_copy(update={name: name for name in places})
+
+    @property
     def session_name(self) -> str:
         """What a table calls its column of sessions."""
         return self.session if isinstance(self.session, str) else "session"

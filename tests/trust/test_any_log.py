@@ -9,6 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from otto_gpu.events.answers import read_answers
 from otto_gpu.events.incoming import Reader
 from otto_gpu.events.settings import EventsConfig, TargetsConfig
 from tests.trust.tiny import (
@@ -357,3 +358,18 @@ def test_new_events_come_as_the_log_has_them():
     for way in ways:
         new = reader.read([way | rest])
         assert (new.sessions.to_pylist(), new.log.aid.tolist(), new.log.ts.tolist()) == ([7], [0, 2], [T0, T0])
+
+
+@pytest.mark.parametrize("file", ["answers.jsonl", "answers.parquet", "answers.csv"])
+def test_answers_come_as_the_log_has_them(tmp_path, file):
+    rows = [{"user": {"id": s, "n": 1}, "sku": a, "type": "orders"} for s, a in ((7, "a"), (8, "b"))]
+    held = {"session": "user.id", "aid": "sku"} if file != "answers.csv" else PLACES
+    if file.endswith("jsonl"):
+        content = "".join(json.dumps(row) + "\n" for row in rows)
+    elif file.endswith("parquet"):
+        content = {name: [row[name] for row in rows] for name in rows[0]}
+    else:  # where the log has no header, the columns of its answers are called as OTTO's
+        content = "session,aid,type\n7,a,orders\n8,b,orders\n"
+    write(tmp_path / file, content)
+    answers = read_answers(tmp_path / file, EventsConfig(columns=held), TargetsConfig())
+    assert (answers.session.to_pylist(), answers.aid.to_pylist(), answers.type.tolist()) == ([7, 8], ["a", "b"], [2, 2])

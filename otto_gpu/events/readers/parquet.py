@@ -43,14 +43,14 @@ def read_parquet(file: Path, reading: Reading) -> Iterator[Piece]:
     with opened_parquet(file) as source:
         if not source.metadata.num_rows:  # whose columns may be of any kind, or missing
             return
-        fields = dict.fromkeys(_names(source.schema_arrow, ""), None)
+        fields = dict.fromkeys(field_names(source.schema_arrow, ""), None)
         names = [*source.schema_arrow.names, *(name for name in fields if name not in source.schema_arrow.names)]
         wanted = wanted_columns(reading)
         places = find_columns(file, names, wanted, reading.folders.get(file, {}))
         paths = {key: names[i] for key, i in places.columns.items()}
         first = 0
         size = max(1, reading.config.chunk_bytes // ROW_BYTES)
-        asked = {_asked(source.schema_arrow, path) for path in paths.values()}
+        asked = {asked_for(source.schema_arrow, path) for path in paths.values()}
         for batch in source.iter_batches(size, columns=sorted(asked)):
             found = {key: _column(batch, path) for key, path in paths.items()}
             rows = np.arange(first, first + batch.num_rows, dtype=np.int64)
@@ -58,20 +58,20 @@ def read_parquet(file: Path, reading: Reading) -> Iterator[Piece]:
             yield piece_of(found, reading.config, rows, [], places.given)
 
 
-def _names(schema, before: str) -> Iterator[str]:
+def field_names(schema, before: str) -> Iterator[str]:
     """The columns, and the fields within them by their paths, user.id."""
     for field in schema:
         yield before + field.name
         kind = field.type.value_type if is_list(field.type) else field.type
         if pa.types.is_struct(kind):
-            yield from _names(kind, f"{before}{field.name}.")
+            yield from field_names(kind, f"{before}{field.name}.")
 
 
 def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-def _asked(schema: pa.Schema, path: str) -> str:
+def asked_for(schema: pa.Schema, path: str) -> str:
     """What the file is asked for: the field alone or, where a list is on the way to it, all of the column."""
     if path in schema.names:
         return path

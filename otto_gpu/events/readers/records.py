@@ -140,19 +140,19 @@ def _paths(file: Path, lines: list[dict], wanted: Wanted, folders: dict) -> tupl
 
 
 def _there(lines: list[dict], path: Keys) -> bool:
-    return any(_value(line, path) is not None for line in lines) or any(_has(line, path) for line in lines)
+    return any(value_at(line, path) is not None for line in lines) or any(_has(line, path) for line in lines)
 
 
 def _has(line: dict, path: Keys) -> bool:
-    within = _value(line, path[:-1]) if path[:-1] else line
+    within = value_at(line, path[:-1]) if path[:-1] else line
     return any(isinstance(one, dict) and path[-1] in one for one in (within if isinstance(within, list) else [within]))
 
 
-def _value(line: dict, path: Keys):
+def value_at(line: dict, path: Keys):
     """What stands there; of a list on the way, a list of what its elements have there."""
     for i, name in enumerate(path):
         if isinstance(line, list):
-            return [_value(one, path[i:]) for one in line]
+            return [value_at(one, path[i:]) for one in line]
         line = line.get(name) if isinstance(line, dict) else None
     return line
 
@@ -161,9 +161,9 @@ def _schema(lines: list[dict], paths) -> pa.Schema | None:
     """What pyarrow shall find, as the first lines have it; None where they differ."""
     tree: dict = {}
     for path in paths:
-        if any(isinstance(_value(line, path[:i]), list) for i in range(1, len(path)) for line in lines):
+        if any(isinstance(value_at(line, path[:i]), list) for i in range(1, len(path)) for line in lines):
             return None
-        values = [value for value in (_value(line, path) for line in lines) if value is not None]
+        values = [value for value in (value_at(line, path) for line in lines) if value is not None]
         lists = {type(value) is list for value in values}
         kinds = {type(v) for value in values for v in (value if type(value) is list else [value])} - {type(None)}
         kind = KINDS.get(float if kinds == {int, float} else next(iter(kinds), None)) if len(kinds - {int}) <= 1 else None
@@ -221,7 +221,7 @@ def _by_line(text: bytes, first: int, paths: dict[str, Keys], given: dict, readi
             continue
         rows.append(row)
         for key, path in paths.items():
-            values[key].append(_value(record, path))
+            values[key].append(value_at(record, path))
     columns = {key: _column(key, column) for key, column in values.items()}
     return piece_of(columns, reading.config, np.array(rows, np.int64), rejected, given)
 
