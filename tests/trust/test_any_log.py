@@ -360,6 +360,25 @@ def test_new_events_come_as_the_log_has_them():
         assert (new.sessions.to_pylist(), new.log.aid.tolist(), new.log.ts.tolist()) == ([7], [0, 2], [T0, T0])
 
 
+TEXTS = {
+    "csv": [table(delimiter=d, end=e) for d in (",", ";", "\t", "|", "\x01", "::") for e in ("\n", "\r\n", "\r")],
+    "jsonl": [lines(end=e) for e in ("\n", "\r\n", ",\n", "")],
+    "json": [json.dumps([json.loads(line) for line in lines().splitlines()], indent=i) for i in (None, 1)],
+}
+
+
+@pytest.mark.parametrize("codec", ["", "gz", "bz2", "xz", "zstd", "lz4", "zip"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_any_packing_of_any_encoding_of_any_text(tmp_path, codec, encoding):
+    """With a name that says the format, and with one that says nothing."""
+    for ending, texts in TEXTS.items():
+        text = texts[len(codec + encoding) % len(texts)].encode(encoding)
+        content = zipped({f"a.{ending}": text}) if codec == "zip" else packed(codec, text) if codec else text
+        for name in (f"log.{ending}", f"log-of-{ending}"):
+            result = result_of(tmp_path, {name: content}, None, {})
+            assert (len(result.log), result.log.items.to_pylist(), result.counts["rejected"]) == (6, [10, 11, 12], 0), name
+
+
 @pytest.mark.parametrize("file", ["answers.jsonl", "answers.parquet", "answers.csv"])
 def test_answers_come_as_the_log_has_them(tmp_path, file):
     rows = [{"user": {"id": s, "n": 1}, "sku": a, "type": "orders"} for s, a in ((7, "a"), (8, "b"))]

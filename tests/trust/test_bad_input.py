@@ -57,4 +57,4 @@ def test_bad_rows_are_counted(place, kind):
     assert done.code == 0 and not done.err, done.err
     assert rejected_of(done, place.folder / "run") == rejected
     assert half_written(place.folder) == []
-    assert ("events.ts_unit" in done.out) == (kind == "times in s, split by session")
+    assert ("set events.ts_unit" in done.out) == (kind == "times in s, split by session")

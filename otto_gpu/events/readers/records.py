@@ -122,6 +122,8 @@ def _paths(file: Path, lines: list[dict], wanted: Wanted, folders: dict) -> tupl
     """({key: where its value is in a line}, what the folders give). UserError where no line has it."""
     paths, given = {}, {}
     for key, column in wanted.columns.items():
+        if isinstance(column, int) and key in EVENT_COLUMNS and any(key in line for line in lines):
+            column = key  # new sessions of a run whose log had no header
         if isinstance(column, int):
             raise UserError(f"{file}: {wanted.settings[key]} is a place, {column}: the keys of JSON have names only")
         path = next((path for path in dict.fromkeys([(column,), tuple(column.split("."))]) if _there(lines, path)), None)
