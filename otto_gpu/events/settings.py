@@ -30,7 +30,7 @@ Column = Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=0, strict
 # what databases and tools write where there is nothing
 MISSING = (
     *("NULL", "Null", "null", "(null)", "[null]", "\\N", "None", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>"),
-    *("NaT", "undefined", "(not set)"),
+    *("none", "nil", "NIL", "NaT", "undefined", "(not set)", "(none)", "-"),
 )
 
 

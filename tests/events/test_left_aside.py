@@ -83,7 +83,7 @@ def test_forms_of_the_type(tmp_path, types, column, found):
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet"])
-@pytest.mark.parametrize("word", ["NULL", "\\N", "None", "nan", "(null)", "undefined"])
+@pytest.mark.parametrize("word", ["NULL", "\\N", "None", "nan", "(null)", "undefined", "none", "-"])
 def test_words_that_mean_nothing_are_no_session_and_no_item(tmp_path, format, word):
     events = [("a", "x", T0, "clicks"), (word, "x", T0, "clicks"), (word, "y", T0, "clicks"), ("b", word, T0, "clicks")]
     path = WRITE[format](tmp_path / f"log.{format}", events)
