@@ -42,7 +42,7 @@ class Whole:
 
 
 class _Id:
-    """An integer or text. Beyond 64 bits it is text: 7 and '7' are one item."""
+    """An integer or text that is not empty. Beyond 64 bits it is text: 7 and '7' are one item."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source, handler):
@@ -57,7 +57,7 @@ class _Id:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema, handler):
-        return {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+        return {"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}]}
 
 
 def _integer_or_text(value: int | float) -> int | str:

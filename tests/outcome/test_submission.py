@@ -62,7 +62,8 @@ def test_the_submission_is_whole_and_in_the_users_own_ids(generated):
 def test_the_figures_have_their_shape(generated):
     _, run_dir = generated
     found = metrics(run_dir)
-    assert {"validation", "test", "blend", "embeddings", "events", "stages", "versions", "config"} == found.keys()
+    parts = {"validation", "test", "blend", "embeddings", "events", "stages", "long_sessions", "versions", "config"}
+    assert parts == found.keys() and found["long_sessions"] == {}
     for name in SPLITS:
         figures, period = found[name], load_period(run_dir, name)
         assert figures["recall@20"].keys() == figures["labels"].keys() == set(TARGETS)

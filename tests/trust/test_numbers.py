@@ -82,7 +82,7 @@ def test_a_unit_that_may_be_another_is_told(ts, unit, told):
 def test_a_session_with_more_events_of_an_item_than_int16_counts():
     n = 40_000
     log = EventLog.from_arrays(np.zeros(n), np.zeros(n), np.arange(n), np.zeros(n), n_sessions=1, n_items=1)
-    histories = Histories.of(log, CandidatesConfig())
+    histories = Histories.of(log, CandidatesConfig(most_events=None))
     items = HistoryItems.of(histories, np.array([n]), np.ones(3, np.float32))
     assert items.counts.tolist() == [[32_767, 0, 0]] and items.weights[0, 0] == n
 
