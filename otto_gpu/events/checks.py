@@ -254,7 +254,7 @@ class Checker:
                 none = place == len(words) or absent[place]
                 self.left_out[MISSING if none else self._types_of.value(int(places[place]))] += int(counts[place])
             faults.leave(found == LEFT)
-        if no_type < 0:
+        if no_type < 0 and (column.null_count or absent.any()):
             faults.last(np.append(absent, True)[indices], missing(TYPE), TYPE)
         if broken is not None:
             faults.last(rows_of(column, broken), f"{TYPE}: {NOT_UTF8}", TYPE)
